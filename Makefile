@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: Apache-2.0
+#
+# make demo    build and trace a workload of finwait's own, in a private network namespace
+# make test    every test, on this machine's kernel; installs what it needs on Debian
+# make build   the program, ./finwait
+
+SHELL := /bin/bash
+GO ?= go
+SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
+PACKAGES := clang-14 llvm-14 clang-format-14 libbpf-dev iproute2 jq
+
+.PHONY: all build demo test deps generate generate-check format-check lint unit kernel fuzz clean
+
+all: build
+
+build:
+	CGO_ENABLED=0 $(GO) build -trimpath -o finwait ./cmd/finwait
+
+demo: build
+	$(SUDO) ./finwait demo
+
+test: deps generate-check format-check lint unit kernel
+
+# Debian packages that the tests use; the program itself needs Go alone.
+deps:
+	@missing=; for p in $(PACKAGES); do dpkg-query -W -f='$${Status}' $$p 2>/dev/null | grep -q 'ok installed' || missing="$$missing $$p"; done; \
+	if [ -n "$$missing" ]; then $(SUDO) apt-get update -qq && DEBIAN_FRONTEND=noninteractive $(SUDO) apt-get install -y -qq --no-install-recommends $$missing; fi
+
+# The compiled BPF objects are committed; these compile them anew, and compare.
+generate: deps
+	cd bpf && BPF2GO_CC=clang-14 BPF2GO_STRIP=llvm-strip-14 $(GO) generate ./...
+
+generate-check: deps
+	@cp -r bpf/. $(or $(TMPDIR),/tmp)/finwait-bpf.$$$$ && before=$(or $(TMPDIR),/tmp)/finwait-bpf.$$$$ && trap "rm -rf $$before" EXIT && \
+	$(MAKE) --no-print-directory generate && \
+	diff -r $$before bpf || { echo 'bpf/: the committed objects are not what the C compiles to; run make generate and commit'; exit 1; }
+
+format-check: deps
+	@bad=$$(gofmt -l bpf cmd output tracer); [ -z "$$bad" ] || { echo "gofmt: $$bad"; exit 1; }
+	clang-format-14 --dry-run --Werror bpf/*.h bpf/*.c
+
+lint:
+	$(GO) vet ./...
+
+unit:
+	$(GO) test ./...
+
+# Tests that trace this kernel: as root, one package at a time, and they fail, not skip, without it.
+kernel:
+	$(SUDO) env "PATH=$$PATH" FINWAIT_REQUIRE_KERNEL=1 $(GO) test -count=1 -p 1 -timeout 10m ./cmd/... ./tracer/...
+
+fuzz:
+	$(GO) test -run '^$$' -fuzz '^FuzzDecode$$' -fuzztime 20s ./tracer
+	$(GO) test -run '^$$' -fuzz '^FuzzFlow$$' -fuzztime 20s ./tracer/flow
+
+clean:
+	rm -f finwait

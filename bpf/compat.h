@@ -1,0 +1,131 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* One function per difference between kernels. Nothing here looks at a version number. */
+#ifndef FINWAIT_COMPAT_H
+#define FINWAIT_COMPAT_H
+
+/*
+ * struct file counted its references in f_count until 6.13, where
+ * 90ee6ed776c0 ("fs: port files to file_ref") made it file_ref_t: the stored
+ * number is the count less one, and a dead file has its top bits set.
+ * True when the last reference is gone, which is so throughout __fput().
+ */
+static __always_inline bool file_is_dead(struct file *file)
+{
+	struct file___ref *ref = (void *)file;
+	long n;
+
+	if (bpf_core_field_exists(ref->f_ref)) {
+		n = BPF_CORE_READ(ref, f_ref.refcnt.counter);
+		return n < 0;
+	}
+	n = BPF_CORE_READ(file, f_count.counter);
+	return n == 0;
+}
+
+/*
+ * struct sock_cgroup_data held a tagged word until 5.16, where
+ * 8520e224f547 ("bpf, cgroups: Fix cgroup v2 fallback on v1/v2 mixed mode")
+ * made it a plain pointer. The word's lowest bit set means: not a pointer.
+ */
+static __always_inline __u64 sock_cgroup_id(struct sock *sk)
+{
+	struct sock_cgroup_data___val *old = (void *)&sk->sk_cgrp_data;
+	struct cgroup *cgroup;
+
+	if (bpf_core_field_exists(sk->sk_cgrp_data.cgroup)) {
+		cgroup = BPF_CORE_READ(sk, sk_cgrp_data.cgroup);
+	} else {
+		__u64 word = BPF_CORE_READ(old, val);
+
+		if (word & 1)
+			return 0;
+		cgroup = (void *)word;
+	}
+	if (!cgroup)
+		return 0;
+	return BPF_CORE_READ(cgroup, kn, id);
+}
+
+/*
+ * A namespace that is being torn down has no references left; inet_twsk_purge()
+ * makes the same test. The count moved from net.count to net.ns.count in 5.11
+ * (9a56493f6942 "uts: Use generic ns_common::count" and its sisters) and is
+ * ns.__ns_ref since 6.18.
+ */
+static __always_inline bool netns_is_dying(struct net *net)
+{
+	struct ns_common___ref *ref = (void *)&net->ns;
+	struct net___count *old = (void *)net;
+
+	if (!net)
+		return false;
+	if (bpf_core_field_exists(ref->__ns_ref))
+		return BPF_CORE_READ(ref, __ns_ref.refs.counter) == 0;
+	if (bpf_core_field_exists(net->ns.count))
+		return BPF_CORE_READ(net, ns.count.refs.counter) == 0;
+	if (bpf_core_field_exists(old->count))
+		return BPF_CORE_READ(old, count.refs.counter) == 0;
+	return false;
+}
+
+/*
+ * When the mini-socket entered TIME_WAIT, CLOCK_MONOTONIC milliseconds, modulo
+ * 2^32. Kept since 6.14 (19ce8cd30465 "tcp: Measure TIME-WAIT reuse delay with
+ * millisecond precision"); 0 before.
+ */
+static __always_inline __u32 tw_entry_stamp(struct inet_timewait_sock *tw)
+{
+	struct inet_timewait_sock___stamp *stamped = (void *)tw;
+
+	if (!bpf_core_field_exists(stamped->tw_entry_stamp))
+		return 0;
+	return BPF_CORE_READ(stamped, tw_entry_stamp);
+}
+
+/* Does this namespace hold as many mini-sockets as it may? False where the count is kept otherwise. */
+static __always_inline bool tw_table_is_full(struct net *net)
+{
+	int max, n;
+
+	if (!bpf_core_field_exists(net->ipv4.tcp_death_row.tw_refcount))
+		return false;
+	max = BPF_CORE_READ(net, ipv4.tcp_death_row.sysctl_max_tw_buckets);
+	n = BPF_CORE_READ(net, ipv4.tcp_death_row.tw_refcount.refs.counter);
+	/* one reference is the table's own; one mini-socket may have gone since it was refused */
+	return n >= max;
+}
+
+#if defined(__TARGET_ARCH_x86)
+#define NR_CONNECT     42
+#define NR_ACCEPT      43
+#define NR_ACCEPT4     288
+#define NR_PIDFD_GETFD 438
+#elif defined(__TARGET_ARCH_arm64)
+#define NR_CONNECT     203
+#define NR_ACCEPT      202
+#define NR_ACCEPT4     242
+#define NR_PIDFD_GETFD 438
+#else
+#error "finwait knows the system call numbers of x86-64 and arm64 only"
+#endif
+
+/* The system call in `regs`, and its first argument. */
+static __always_inline long regs_syscall(struct pt_regs *regs)
+{
+#if defined(__TARGET_ARCH_x86)
+	return BPF_CORE_READ(regs, orig_ax);
+#else
+	return BPF_CORE_READ(regs, syscallno);
+#endif
+}
+
+static __always_inline long regs_first_arg(struct pt_regs *regs)
+{
+#if defined(__TARGET_ARCH_x86)
+	return BPF_CORE_READ(regs, di);
+#else
+	return BPF_CORE_READ(regs, orig_x0);
+#endif
+}
+
+#endif /* FINWAIT_COMPAT_H */

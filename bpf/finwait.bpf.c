@@ -1,0 +1,456 @@
+//go:build ignore
+
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/*
+ * The hooks. Each entry says who calls it, in what context and under what
+ * locks; the work is in the headers.
+ *
+ * A tracing program that is interrupted on its CPU by a softirq which hits the
+ * same hook is skipped there, silently. So hooks that can be interrupted come
+ * twice: the second instance, *_again, runs after the first, sees that the work
+ * is done, and returns; where the first was skipped, it does the work.
+ */
+#include "vmlinux.h"
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_tracing.h>
+#include <bpf/bpf_core_read.h>
+#include <bpf/bpf_endian.h>
+
+#include "event.h"
+#include "maps.h"
+#include "compat.h"
+#include "emit.h"
+#include "sock.h"
+#include "owner.h"
+#include "transition.h"
+#include "timewait.h"
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";
+
+/*
+ * inet_sk_set_state() and inet_sk_state_store(): every state change of a full
+ * TCP socket, in the caller's context or in softirq, the socket locked.
+ * All kernels since 4.16.
+ */
+SEC("tp_btf/inet_sock_set_state")
+int BPF_PROG(on_state, struct sock *sk, int old, int new)
+{
+	struct cpu_info *cpu;
+
+	if (sk->sk_protocol != IPPROTO_TCP)
+		return 0;
+	step(sk, old, new);
+	cpu = this_cpu();
+	if (cpu) {
+		cpu->state_sock = (__u64)sk;
+		cpu->state_step = old << 8 | new;
+	}
+	return 0;
+}
+
+/*
+ * The map remembers the state that the first instance saw, and a socket's steps
+ * are serialised by its lock: so "is the map at this step already" is an exact
+ * test, wherever the interruption fell. The per-CPU note only makes it cheap.
+ */
+SEC("tp_btf/inet_sock_set_state")
+int BPF_PROG(on_state_again, struct sock *sk, int old, int new)
+{
+	struct cpu_info *cpu = this_cpu();
+	struct sock_info *s;
+	__u64 key = (__u64)sk;
+
+	if (sk->sk_protocol != IPPROTO_TCP || !cpu)
+		return 0;
+	if (cpu->state_sock == key && cpu->state_step == (old << 8 | new))
+		return 0;
+	s = bpf_map_lookup_elem(&socks, &key);
+	if (s && s->state == new)
+		return 0;
+	count(COUNT_STATE_AGAIN);
+	step(sk, old, new);
+	return 0;
+}
+
+/*
+ * tcp_v4_destroy_sock(): the end of every TCP socket, in the context of the last
+ * close() or, for orphans, in softirq; the socket locked either way.
+ */
+SEC("tp_btf/tcp_destroy_sock")
+int BPF_PROG(on_destroy, struct sock *sk)
+{
+	struct cpu_info *cpu;
+
+	forget(sk);
+	cpu = this_cpu();
+	if (cpu)
+		cpu->destroyed = (__u64)sk;
+	return 0;
+}
+
+SEC("tp_btf/tcp_destroy_sock")
+int BPF_PROG(on_destroy_again, struct sock *sk)
+{
+	struct cpu_info *cpu = this_cpu();
+
+	if (!cpu || cpu->destroyed == (__u64)sk)
+		return 0;
+	if (forget(sk))
+		count(COUNT_DESTROY_AGAIN);
+	return 0;
+}
+
+/* Current has been given descriptor `fd`: if a socket that we know is behind it, current owns it. */
+static __always_inline void took(int fd)
+{
+	__u64 key = (__u64)sock_of_fd(current_task(), fd);
+	struct sock_info *s;
+
+	if (!key)
+		return;
+	s = bpf_map_lookup_elem(&socks, &key);
+	if (s && !(s->flags & SOCK_FINAL))
+		own(s, ATTR_CACHED, fd);
+}
+
+#define EADDRNOTAVAIL 99
+
+/* connect() on `fd` found no local port, or not the one that it was told to use. */
+static __always_inline void no_address(int fd, __u16 errno)
+{
+	struct event e = { .kind = EVENT_CONNECT_ERROR, .error = errno };
+	struct sock *sk = sock_of_fd(current_task(), fd);
+	struct inet_sock *inet = (struct inet_sock *)sk;
+	__u64 key = (__u64)sk;
+	struct sock_info *s;
+
+	if (!sk)
+		return;
+	s = bpf_map_lookup_elem(&socks, &key);
+	if (!s || !read_tuple(&e, &sk->__sk_common, BPF_CORE_READ(inet, inet_sport)))
+		return;
+	e.ktime = bpf_ktime_get_ns();
+	e.cookie = BPF_CORE_READ(sk, __sk_common.skc_cookie.counter);
+	e.sock = key;
+	e.attribution = ATTR_EXACT;
+	if (own(s, ATTR_CACHED, fd))
+		emit(&e, &s->owner);
+}
+
+/* Every system call's return, in the caller's context. Used where fd_install cannot be hooked. */
+SEC("tp_btf/sys_exit")
+int BPF_PROG(on_sys_exit, struct pt_regs *regs, long ret)
+{
+#if defined(__TARGET_ARCH_x86)
+	long nr = regs->orig_ax;
+#else
+	long nr = regs->syscallno;
+#endif
+
+	if (nr == NR_ACCEPT4 || nr == NR_ACCEPT || nr == NR_PIDFD_GETFD) {
+		if (ret >= 0)
+			took(ret);
+	} else if (nr == NR_CONNECT && ret == -EADDRNOTAVAIL) {
+		no_address(regs_first_arg(regs), EADDRNOTAVAIL);
+	}
+	return 0;
+}
+
+/*
+ * A process is given a descriptor: accept() in all its forms, one received over a
+ * Unix socket, pidfd_getfd(). In the receiver's context, before its system call
+ * returns.
+ */
+SEC("fentry/fd_install")
+int BPF_PROG(on_fd_install, unsigned int fd, struct file *file)
+{
+	__u64 key;
+	struct sock_info *s;
+	struct socket *socket;
+
+	if ((BPF_CORE_READ(file, f_inode, i_mode) & S_IFMT) != S_IFSOCK)
+		return 0;
+	socket = file->private_data;
+	key = (__u64)BPF_CORE_READ(socket, sk);
+	s = bpf_map_lookup_elem(&socks, &key);
+	if (s && !(s->flags & SOCK_FINAL))
+		own(s, ATTR_CACHED, fd);
+	return 0;
+}
+
+#define IORING_OP_ACCEPT 13
+
+/*
+ * io_uring posts a completion: accept() without a system call of its own, in a
+ * task of the process that owns the ring. The arguments changed in 6.15.
+ */
+SEC("tp_btf/io_uring_complete")
+int BPF_PROG(on_uring_cqe, void *ctx_, void *req, struct io_uring_cqe *cqe)
+{
+	if (!req || BPF_CORE_READ((struct io_kiocb *)req, opcode) != IORING_OP_ACCEPT)
+		return 0;
+	if (cqe->res >= 0)
+		took(cqe->res);
+	return 0;
+}
+
+SEC("tp_btf/io_uring_complete")
+int BPF_PROG(on_uring_res, void *ctx_, void *req, __u64 user_data, int res)
+{
+	if (!req || BPF_CORE_READ((struct io_kiocb *)req, opcode) != IORING_OP_ACCEPT)
+		return 0;
+	if (res >= 0)
+		took(res);
+	return 0;
+}
+
+/* The timer probe: tracepoints only. */
+
+#define timer_owner(timer, type, member)                                                           \
+	((type *)((void *)(timer)-bpf_core_field_offset(type, member)))
+
+/*
+ * enqueue_timer(), under the timer base's lock with interrupts off: nothing can
+ * interrupt this program, so it needs no second instance. Called for every timer
+ * of the machine; all but two functions leave at once.
+ */
+SEC("tp_btf/timer_start")
+int BPF_PROG(on_timer_start, struct timer_list *timer, unsigned long bucket)
+{
+	__u64 fn = (__u64)timer->function;
+
+	if (fn == tw_timer_fn)
+		tw_armed(timer_owner(timer, struct inet_timewait_sock, tw_timer), bucket, 0);
+	else if (fn == reqsk_timer_fn)
+		tw_reopened(timer_owner(timer, struct request_sock, rsk_timer));
+	return 0;
+}
+
+/* detach_timer(), under the same lock: before an expiry, an early end, or a re-arm. */
+SEC("tp_btf/timer_cancel")
+int BPF_PROG(on_timer_cancel, struct timer_list *timer)
+{
+	if ((__u64)timer->function == tw_timer_fn)
+		tw_dead(timer_owner(timer, struct inet_timewait_sock, tw_timer), TW_UNKNOWN);
+	return 0;
+}
+
+/* kfree_skb_reason() and friends: a packet is dropped, in any context. */
+static __always_inline bool dropped_by_tcp(__u64 at)
+{
+	return (at >= rcv4_start && at < rcv4_end) || (at >= rcv6_start && at < rcv6_end);
+}
+
+SEC("tp_btf/kfree_skb")
+int BPF_PROG(on_drop, struct sk_buff *skb, void *location, int reason, struct sock *sk)
+{
+	struct cpu_info *cpu;
+
+	if (!dropped_by_tcp((__u64)location))
+		return 0;
+	tw_segment(skb, sk);
+	cpu = this_cpu();
+	if (cpu)
+		cpu->dropped = (__u64)skb;
+	return 0;
+}
+
+SEC("tp_btf/kfree_skb")
+int BPF_PROG(on_drop_again, struct sk_buff *skb, void *location, int reason, struct sock *sk)
+{
+	struct cpu_info *cpu;
+
+	if (!dropped_by_tcp((__u64)location))
+		return 0;
+	cpu = this_cpu();
+	if (!cpu || cpu->dropped == (__u64)skb)
+		return 0;
+	count(COUNT_DROP_AGAIN);
+	tw_segment(skb, sk);
+	return 0;
+}
+
+/* The same for kernels whose tracepoint does not name the socket. */
+SEC("tp_btf/kfree_skb")
+int BPF_PROG(on_drop_skb, struct sk_buff *skb, void *location)
+{
+	if (dropped_by_tcp((__u64)location))
+		tw_segment(skb, NULL);
+	return 0;
+}
+
+/* The fentry probe. */
+
+/* tcp_time_wait() -> inet_twsk_alloc(), BH off; NULL when tcp_max_tw_buckets or memory forbids. */
+SEC("fexit/inet_twsk_alloc")
+int BPF_PROG(on_tw_alloc, struct sock *sk, void *dr, int state, struct inet_timewait_sock *tw)
+{
+	struct event e = { .kind = EVENT_TW_ARMED };
+	struct inet_sock *inet = (struct inet_sock *)sk;
+
+	e.ktime = bpf_ktime_get_ns();
+	if (!read_tuple(&e, &sk->__sk_common, BPF_CORE_READ(inet, inet_sport)) || !wanted(&e))
+		return 0;
+	e.cookie = cookie_of(sk);
+	e.sock = (__u64)tw;
+	e.new_state = state;
+	e.jiffies = bpf_jiffies64();
+	if (!tw)
+		e.kind = EVENT_TW_REFUSED;
+	emit(&e, NULL);
+	return 0;
+}
+
+/* inet_twsk_reschedule(): a segment turned FIN_WAIT2 into TIME_WAIT or restarted the minute. Softirq. */
+SEC("fexit/__inet_twsk_schedule")
+int BPF_PROG(on_tw_schedule, struct inet_timewait_sock *tw, int timeo, bool rearm)
+{
+	/* the caller need not clear the register's upper bits */
+	if ((__u8)(__u64)rearm)
+		tw_armed(tw, 0, EVENT_REQUEUED);
+	return 0;
+}
+
+/* Every death: tw_timer_handler() and inet_twsk_deschedule_put() both end here. */
+SEC("fentry/inet_twsk_kill")
+int BPF_PROG(on_tw_kill, struct inet_timewait_sock *tw)
+{
+	struct cpu_info *cpu = this_cpu();
+	__u8 reason = TW_UNKNOWN;
+
+	if (cpu && cpu->packet_tw == (__u64)tw) {
+		reason = cpu->packet_reason;
+		cpu->packet_tw = 0;
+	}
+	tw_dead(tw, reason);
+	return 0;
+}
+
+/* A segment meets a mini-socket, softirq. If it dies in here, an RST did it. */
+SEC("fentry/tcp_timewait_state_process")
+int BPF_PROG(on_tw_packet, struct inet_timewait_sock *tw)
+{
+	struct cpu_info *cpu = this_cpu();
+
+	if (cpu) {
+		cpu->packet_tw = (__u64)tw;
+		cpu->packet_reason = TW_RESET;
+	}
+	return 0;
+}
+
+#define TCP_TW_SYN 3
+
+/* The return value moved with the arguments: 3 until 6.1, 4 in 6.12, 5 since 6.14. */
+static __always_inline int tw_packet_done(int status)
+{
+	struct cpu_info *cpu = this_cpu();
+
+	if (!cpu)
+		return 0;
+	if (status == TCP_TW_SYN)
+		cpu->packet_reason = TW_SYN; /* tcp_v4_rcv() ends it next */
+	else
+		cpu->packet_tw = 0;
+	return 0;
+}
+
+SEC("fexit/tcp_timewait_state_process")
+int BPF_PROG(on_tw_packet_done3, void *tw, void *skb, void *th, int status)
+{
+	return tw_packet_done(status);
+}
+
+SEC("fexit/tcp_timewait_state_process")
+int BPF_PROG(on_tw_packet_done4, void *tw, void *skb, void *th, void *isn, int status)
+{
+	return tw_packet_done(status);
+}
+
+SEC("fexit/tcp_timewait_state_process")
+int BPF_PROG(on_tw_packet_done5, void *tw, void *skb, void *th, void *isn, void *why, int status)
+{
+	return tw_packet_done(status);
+}
+
+/* Attached to nothing: loading it tells whether this host allows fentry at all. */
+SEC("fentry/inet_twsk_alloc")
+int BPF_PROG(try_fentry)
+{
+	return 0;
+}
+
+/* Iterators, run once at the start and when the picture has to be made whole again. */
+
+static __always_inline void see_tw(struct bpf_iter__tcp *ctx, struct inet_timewait_sock *tw)
+{
+	struct event e = { .kind = EVENT_TW_SEEN };
+
+	e.ktime = bpf_ktime_get_ns();
+	if (read_tw(&e, tw))
+		bpf_seq_write(ctx->meta->seq, &e, sizeof(e));
+}
+
+/*
+ * One socket of the reader's network namespace, in process context. A live one is
+ * entered into `socks`, so that its later events find it; both kinds are reported.
+ */
+SEC("iter/tcp")
+int each_tcp(struct bpf_iter__tcp *ctx)
+{
+	struct sock_common *skc = ctx->sk_common;
+	struct event e = { .kind = EVENT_SOCK_SEEN };
+	struct sock_info fresh = { .fd = -1 };
+	struct tcp_sock *tp;
+	struct sock *sk;
+	__u64 key;
+
+	if (!skc)
+		return 0;
+	if (skc->skc_state == TCP_TIME_WAIT) {
+		see_tw(ctx, (struct inet_timewait_sock *)skc);
+		return 0;
+	}
+	if (skc->skc_state == TCP_LISTEN || skc->skc_state == TCP_NEW_SYN_RECV)
+		return 0;
+	tp = bpf_skc_to_tcp_sock(skc);
+	if (!tp)
+		return 0;
+	sk = (struct sock *)tp;
+	e.ktime = bpf_ktime_get_ns();
+	if (!read_tuple(&e, skc, BPF_CORE_READ((struct inet_sock *)sk, inet_sport)) || !wanted(&e))
+		return 0;
+	key = (__u64)sk;
+	fresh.state = skc->skc_state;
+	bpf_map_update_elem(&socks, &key, &fresh, BPF_NOEXIST);
+	e.cookie = cookie_of(sk);
+	e.sock = key;
+	e.cgroup = sock_cgroup_id(sk);
+	e.new_state = skc->skc_state;
+	bpf_seq_write(ctx->meta->seq, &e, sizeof(e));
+	return 0;
+}
+
+/* One descriptor of one process: the owner of a socket that is older than the tracer. */
+SEC("iter/task_file")
+int each_file(struct bpf_iter__task_file *ctx)
+{
+	struct task_struct *task = ctx->task;
+	struct file *file = ctx->file;
+	struct sock_info *s;
+	struct socket *socket;
+	__u64 key;
+
+	if (!task || !file || (BPF_CORE_READ(file, f_inode, i_mode) & S_IFMT) != S_IFSOCK)
+		return 0;
+	socket = file->private_data;
+	key = (__u64)BPF_CORE_READ(socket, sk);
+	s = bpf_map_lookup_elem(&socks, &key);
+	if (!s || s->attribution)
+		return 0;
+	s->leader = (__u64)read_task(&s->owner, task);
+	s->owner.tid = s->owner.tgid;
+	s->fd = ctx->fd;
+	s->attribution = ATTR_SEEDED;
+	return 0;
+}

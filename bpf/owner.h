@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Whose socket is it?
+ *
+ * `current` is the owner only while a task makes a call on the socket. What is
+ * learnt then (the task, and the descriptor it used) is kept in `socks`, and
+ * before it is believed later, in somebody else's softirq, the descriptor table
+ * of that task is asked whether it still holds this socket. A parent that
+ * accepted and forked, or a process that passed the descriptor on and closed its
+ * own, is thereby never named.
+ */
+#ifndef FINWAIT_OWNER_H
+#define FINWAIT_OWNER_H
+
+#define PF_EXITING   0x00000004
+#define PF_IO_WORKER 0x00000010
+#define PF_KTHREAD   0x00200000
+#define S_IFMT	     00170000
+#define S_IFSOCK     0140000
+
+static __always_inline struct task_struct *current_task(void)
+{
+	return (struct task_struct *)bpf_get_current_task();
+}
+
+/* The socket behind descriptor `fd` of `task`, or NULL. Reads only; any number may be tried. */
+static __always_inline struct sock *sock_of_fd(struct task_struct *task, int fd)
+{
+	struct fdtable *fdt = BPF_CORE_READ(task, files, fdt);
+	struct file **slot, *file;
+	struct socket *socket;
+
+	if (!fdt || fd < 0 || (unsigned int)fd >= BPF_CORE_READ(fdt, max_fds))
+		return NULL;
+	slot = BPF_CORE_READ(fdt, fd) + fd;
+	if (bpf_probe_read_kernel(&file, sizeof(file), slot) || !file)
+		return NULL;
+	if ((BPF_CORE_READ(file, f_inode, i_mode) & S_IFMT) != S_IFSOCK)
+		return NULL;
+	socket = BPF_CORE_READ(file, private_data);
+	return BPF_CORE_READ(socket, sk);
+}
+
+/* The descriptor that current's system call works on, when it is this socket's; -1 if not. */
+static __always_inline int fd_of_call(struct sock *sk)
+{
+	struct pt_regs *regs;
+	struct task_struct *task;
+	int fd;
+
+	if (!have_task_regs)
+		return -1;
+	task = bpf_get_current_task_btf();
+	regs = (struct pt_regs *)bpf_task_pt_regs(task);
+	fd = regs_first_arg(regs);
+	return sock_of_fd(task, fd) == sk ? fd : -1;
+}
+
+/* Fills in `o` from `task`; `comm` is the leader's, whichever thread calls. */
+static __always_inline struct task_struct *read_task(struct owner *o, struct task_struct *task)
+{
+	struct task_struct *leader = BPF_CORE_READ(task, group_leader);
+
+	o->start_ns = BPF_CORE_READ(leader, start_boottime);
+	o->tgid = BPF_CORE_READ(task, tgid);
+	o->tid = BPF_CORE_READ(task, pid);
+	o->uid = BPF_CORE_READ(task, cred, uid.val);
+	o->exit_code = BPF_CORE_READ(task, exit_code);
+	bpf_core_read(o->comm, sizeof(o->comm), &leader->comm);
+	bpf_core_read(o->thread, sizeof(o->thread), &task->comm);
+	return leader;
+}
+
+/*
+ * Makes current the owner. False when current cannot be one: a kernel thread
+ * that runs a deferred close, for instance. io_uring's workers are threads of
+ * the process they work for.
+ */
+static __always_inline bool own(struct sock_info *s, __u8 attribution, int fd)
+{
+	struct task_struct *task = current_task();
+	__u32 flags = BPF_CORE_READ(task, flags);
+
+	if ((flags & PF_KTHREAD) && !(flags & PF_IO_WORKER))
+		return false;
+	s->leader = (__u64)read_task(&s->owner, task);
+	s->attribution = attribution;
+	s->fd = fd;
+	return true;
+}
+
+/* Does the remembered owner still hold the socket? Safe if its task is long gone. */
+static __always_inline bool still_holds(const struct sock_info *s, struct sock *sk)
+{
+	struct task_struct *leader = (struct task_struct *)s->leader;
+
+	if (!leader || s->fd < 0)
+		return false;
+	if (BPF_CORE_READ(leader, tgid) != s->owner.tgid ||
+	    BPF_CORE_READ(leader, start_boottime) != s->owner.start_ns)
+		return false;
+	return sock_of_fd(leader, s->fd) == sk;
+}
+
+#endif /* FINWAIT_OWNER_H */

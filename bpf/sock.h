@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* Addresses, namespace and filters: what can be read from any socket, full or mini. */
+#ifndef FINWAIT_SOCK_H
+#define FINWAIT_SOCK_H
+
+#define AF_INET	    2
+#define AF_INET6    10
+#define IPPROTO_TCP 6
+
+/* The bytes 00 00 ff ff in front of an IPv4 address mapped into IPv6, as they lie in memory. */
+#define V4_MAPPED bpf_htonl(0x0000ffff)
+
+static __always_inline void set_v4(__u8 addr[16], __be32 v4)
+{
+	((__u64 *)addr)[0] = 0;
+	((__u32 *)addr)[2] = V4_MAPPED;
+	((__u32 *)addr)[3] = v4;
+}
+
+static __always_inline bool is_v4_mapped(const __u8 addr[16])
+{
+	return ((const __u64 *)addr)[0] == 0 && ((const __u32 *)addr)[2] == V4_MAPPED;
+}
+
+/*
+ * Fills in both addresses, both ports, the family and the namespace. `skc` may be
+ * a full socket, a request or a mini-socket: all begin with struct sock_common.
+ * False for anything that is not IPv4 or IPv6.
+ */
+static __always_inline bool read_tuple(struct event *e, struct sock_common *skc, __be16 sport)
+{
+	__u16 family = BPF_CORE_READ(skc, skc_family);
+
+	if (family == AF_INET) {
+		set_v4(e->local, BPF_CORE_READ(skc, skc_rcv_saddr));
+		set_v4(e->peer, BPF_CORE_READ(skc, skc_daddr));
+		e->family = 4;
+	} else if (family == AF_INET6) {
+		BPF_CORE_READ_INTO((struct in6_addr *)e->local, skc, skc_v6_rcv_saddr);
+		BPF_CORE_READ_INTO((struct in6_addr *)e->peer, skc, skc_v6_daddr);
+		e->family = is_v4_mapped(e->peer) ? 4 : 6;
+	} else {
+		return false;
+	}
+	e->local_port = bpf_ntohs(sport);
+	e->peer_port = bpf_ntohs(BPF_CORE_READ(skc, skc_dport));
+	e->netns = BPF_CORE_READ(skc, skc_net.net, ns.inum);
+	return true;
+}
+
+static __always_inline bool in_ports(__u16 port, const volatile __u16 range[2])
+{
+	return port >= range[0] && port <= range[1];
+}
+
+static __always_inline bool in_prefix(const __u8 addr[16], const volatile __u64 net[2],
+				      const volatile __u64 mask[2])
+{
+	const __u64 *a = (const __u64 *)addr;
+
+	return (a[0] & mask[0]) == net[0] && (a[1] & mask[1]) == net[1];
+}
+
+/* Do the filters want this connection, seen from either end? */
+static __always_inline bool wanted(const struct event *e)
+{
+	if (!filter_on)
+		return true;
+	if (filter_netns && e->netns != filter_netns)
+		return false;
+	if (filter_family && e->family != filter_family)
+		return false;
+	if (in_ports(e->local_port, filter_local_port) &&
+	    in_ports(e->peer_port, filter_peer_port) &&
+	    in_prefix(e->local, filter_local_addr, filter_local_mask) &&
+	    in_prefix(e->peer, filter_peer_addr, filter_peer_mask))
+		return true;
+	return in_ports(e->peer_port, filter_local_port) &&
+	       in_ports(e->local_port, filter_peer_port) &&
+	       in_prefix(e->peer, filter_local_addr, filter_local_mask) &&
+	       in_prefix(e->local, filter_peer_addr, filter_peer_mask);
+}
+
+#endif /* FINWAIT_SOCK_H */

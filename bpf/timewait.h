@@ -1,0 +1,213 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * The life of a TIME_WAIT mini-socket. Both probes end here: whichever hook
+ * noticed, the same three functions report that it was armed, that it died, and
+ * why.
+ */
+#ifndef FINWAIT_TIMEWAIT_H
+#define FINWAIT_TIMEWAIT_H
+
+/* Fills in everything but ktime and kind. False when the filters do not want it. */
+static __always_inline bool read_tw(struct event *e, struct inet_timewait_sock *tw)
+{
+	struct tcp_timewait_sock *tcptw = (void *)tw;
+
+	if (!read_tuple(e, &tw->__tw_common, BPF_CORE_READ(tw, tw_sport)) || !wanted(e))
+		return false;
+	e->cookie = BPF_CORE_READ(tw, __tw_common.skc_cookie.counter);
+	e->sock = (__u64)tw;
+	e->expires = BPF_CORE_READ(tw, tw_timer.expires);
+	e->jiffies = bpf_jiffies64();
+	e->new_state = BPF_CORE_READ(tw, tw_substate);
+	e->aux = tw_entry_stamp(tw);
+	if (BPF_CORE_READ(tcptw, tw_ts_recent_stamp))
+		e->flags |= EVENT_TIMESTAMPS;
+	return true;
+}
+
+/*
+ * The timer was set: birth, or a new 60 s after a segment. `bucket` is when the
+ * timer wheel will really serve it. A mini-socket has no references before it is
+ * in the hash table (inet_twsk_alloc()), some kernels arm it before, some after.
+ */
+static __always_inline void tw_armed(struct inet_timewait_sock *tw, __u64 bucket, __u32 flags)
+{
+	struct event e = { .kind = EVENT_TW_ARMED };
+
+	e.ktime = bpf_ktime_get_ns();
+	if (!read_tw(&e, tw))
+		return;
+	e.bucket = bucket;
+	e.flags |= flags;
+	emit(&e, NULL);
+}
+
+static __always_inline bool same_ends(const struct event *a, const __u8 local[16],
+				      const __u8 peer[16], __u32 netns, __u16 local_port,
+				      __u16 peer_port)
+{
+	const __u64 *al = (const __u64 *)a->local, *bl = (const __u64 *)local;
+	const __u64 *ap = (const __u64 *)a->peer, *bp = (const __u64 *)peer;
+
+	return a->local_port == local_port && a->peer_port == peer_port && a->netns == netns &&
+	       al[0] == bl[0] && al[1] == bl[1] && ap[0] == bp[0] && ap[1] == bp[1];
+}
+
+/* Is `sk` connecting, and has it just been given the mini-socket's 4-tuple? */
+static __always_inline bool takes_over(const struct event *tw, struct sock *sk)
+{
+	struct event e = {};
+
+	if (!sk || BPF_CORE_READ(sk, __sk_common.skc_state) != TCP_SYN_SENT)
+		return false;
+	if (!read_tuple(&e, &sk->__sk_common, BPF_CORE_READ((struct inet_sock *)sk, inet_sport)))
+		return false;
+	return same_ends(tw, e.local, e.peer, e.netns, e.local_port, e.peer_port);
+}
+
+/*
+ * The socket whose connect() is taking this mini-socket's 4-tuple over, or NULL.
+ * __inet_hash_connect() gives the new socket its port before it takes the old
+ * timer off, so the full 4-tuple proves it. The candidates are the socket of
+ * current's system call and, for io_uring, the one that last became SYN_SENT here.
+ */
+static __always_inline struct sock *taker(const struct event *tw, struct cpu_info *cpu)
+{
+	struct sock *sk;
+
+	if (have_task_regs) {
+		struct task_struct *task = bpf_get_current_task_btf();
+		struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(task);
+
+		sk = sock_of_fd(task, regs_first_arg(regs));
+		if (takes_over(tw, sk))
+			return sk;
+	}
+	sk = (struct sock *)cpu->state_sock;
+	return takes_over(tw, sk) ? sk : NULL;
+}
+
+/*
+ * The timer was taken off. Expiry, an early end and a re-arm into another bucket
+ * of the timer wheel look alike here; `reason` is set where it is certain, and
+ * otherwise the evidence follows in the same softirq: a request for the same
+ * 4-tuple, a dropped RST, or a new EVENT_TW_ARMED.
+ */
+static __always_inline void tw_dead(struct inet_timewait_sock *tw, __u8 reason)
+{
+	struct event e = { .kind = EVENT_TW_DEAD };
+	struct cpu_info *cpu = this_cpu();
+	struct owner owner = {};
+	struct sock *sk;
+
+	e.ktime = bpf_ktime_get_ns();
+	if (!cpu || !read_tw(&e, tw))
+		return;
+	cpu->cut_cookie = 0;
+	cpu->cut_sock = 0;
+	if (reason == TW_UNKNOWN) {
+		if (netns_is_dying(BPF_CORE_READ(tw, __tw_common.skc_net.net))) {
+			reason = TW_NETNS;
+		} else if ((sk = taker(&e, cpu))) {
+			reason = TW_CONNECT;
+			e.successor = BPF_CORE_READ(sk, __sk_common.skc_cookie.counter);
+			read_task(&owner, current_task());
+		} else {
+			/* at or past its time it has most likely expired: evidence decides */
+			if ((__s64)(e.jiffies - e.expires) >= 0)
+				reason = TW_EXPIRED;
+			cpu->cut_cookie = e.cookie;
+			cpu->cut_sock = e.sock;
+			__builtin_memcpy(cpu->cut_local, e.local, sizeof(e.local));
+			__builtin_memcpy(cpu->cut_peer, e.peer, sizeof(e.peer));
+			cpu->cut_netns = e.netns;
+			cpu->cut_local_port = e.local_port;
+			cpu->cut_peer_port = e.peer_port;
+		}
+	}
+	e.reason = reason;
+	emit(&e, reason == TW_CONNECT ? &owner : NULL);
+}
+
+/* `e` holds the ends of a request or a segment: does it explain the last early end on this CPU? */
+static __always_inline bool tw_explain(struct event *e, __u8 reason)
+{
+	struct cpu_info *cpu = this_cpu();
+
+	if (!cpu || !cpu->cut_sock)
+		return false;
+	if (!same_ends(e, cpu->cut_local, cpu->cut_peer, cpu->cut_netns, cpu->cut_local_port,
+		       cpu->cut_peer_port))
+		return false;
+	e->cookie = cpu->cut_cookie;
+	e->sock = cpu->cut_sock;
+	e->reason = reason;
+	cpu->cut_sock = 0;
+	emit(e, NULL);
+	return true;
+}
+
+/* A SYN made a request for the 4-tuple of the mini-socket that has just gone. */
+static __always_inline void tw_reopened(struct request_sock *req)
+{
+	struct event e = { .kind = EVENT_TW_WHY };
+	struct cpu_info *cpu = this_cpu();
+
+	if (!cpu || !cpu->cut_sock)
+		return;
+	e.ktime = bpf_ktime_get_ns();
+	/* ir_num is the local port in host order; a request has no inet_sport */
+	if (read_tuple(&e, &req->__req_common, bpf_htons(BPF_CORE_READ(req, __req_common.skc_num))))
+		tw_explain(&e, TW_SYN);
+}
+
+#define TCP_FLAG_FIN 0x01
+#define TCP_FLAG_RST 0x04
+#define ETH_P_IP     bpf_htons(0x0800)
+#define ETH_P_IPV6   bpf_htons(0x86dd)
+
+/*
+ * tcp_v4_rcv() and tcp_v6_rcv() drop every segment that a mini-socket has
+ * answered, after tcp_timewait_state_process(). So the drop shows what the timer
+ * alone does not: the FIN that turns FIN_WAIT2 into TIME_WAIT, whatever restarts
+ * the minute, and the RST that ends it. `sk` is the mini-socket since 6.11
+ * (ba8de796baf4 "net: introduce sk_skb_reason_drop function"), NULL before.
+ */
+static __always_inline void tw_segment(struct sk_buff *skb, struct sock *sk)
+{
+	struct event e = { .kind = EVENT_TW_WHY };
+	unsigned char *head = BPF_CORE_READ(skb, head);
+	unsigned char *th = head + BPF_CORE_READ(skb, transport_header);
+	unsigned char *nh = head + BPF_CORE_READ(skb, network_header);
+	struct cpu_info *cpu = this_cpu();
+	__be16 ports[2];
+	__u8 bits = 0;
+
+	if (!cpu || bpf_probe_read_kernel(&bits, 1, th + 13))
+		return;
+	if (sk && BPF_CORE_READ(sk, __sk_common.skc_state) == TCP_TIME_WAIT &&
+	    !(bits & TCP_FLAG_RST)) {
+		tw_armed((struct inet_timewait_sock *)sk, 0, EVENT_REQUEUED);
+		return;
+	}
+	if (!(bits & TCP_FLAG_RST) || !cpu->cut_sock)
+		return;
+	bpf_probe_read_kernel(ports, sizeof(ports), th);
+	if (BPF_CORE_READ(skb, protocol) == ETH_P_IP) {
+		__be32 addr[2];
+
+		bpf_probe_read_kernel(addr, sizeof(addr), nh + 12);
+		set_v4(e.peer, addr[0]);
+		set_v4(e.local, addr[1]);
+	} else {
+		bpf_probe_read_kernel(e.peer, 16, nh + 8);
+		bpf_probe_read_kernel(e.local, 16, nh + 24);
+	}
+	e.peer_port = bpf_ntohs(ports[0]);
+	e.local_port = bpf_ntohs(ports[1]);
+	e.netns = cpu->cut_netns; /* same softirq, same CPU, same 4-tuple */
+	e.ktime = bpf_ktime_get_ns();
+	tw_explain(&e, TW_RESET);
+}
+
+#endif /* FINWAIT_TIMEWAIT_H */

@@ -1,0 +1,236 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* Full sockets: from the handshake to CLOSE, as sock:inet_sock_set_state tells it. */
+#ifndef FINWAIT_TRANSITION_H
+#define FINWAIT_TRANSITION_H
+
+#define ECONNABORTED	103
+#define SHUTDOWN_MASK	3
+#define SOCK_DEAD_BIT	(1 << 0) /* enum sock_flags */
+#define SOCK_DONE_BIT	(1 << 1) /* tcp_fin(): the peer's FIN has come */
+#define SOCK_LINGER_BIT (1 << 4)
+
+static __always_inline __u64 cookie_of(struct sock *sk)
+{
+	if (have_cookie)
+		return bpf_get_socket_cookie(sk);
+	return sk->__sk_common.skc_cookie.counter;
+}
+
+/* A socket seen for the first time. Whatever is not known stays 0. */
+static __always_inline struct sock_info *remember(__u64 key, const struct sock_info *fresh)
+{
+	if (bpf_map_update_elem(&socks, &key, fresh, BPF_ANY)) {
+		count(COUNT_MAP_FULL);
+		return NULL;
+	}
+	return bpf_map_lookup_elem(&socks, &key);
+}
+
+/* connect(): CLOSE -> SYN_SENT, in the caller's context. */
+static __always_inline void on_connecting(struct sock *sk, __u64 now)
+{
+	struct sock_info s = { .since = now, .fd = -1, .state = TCP_SYN_SENT, .role = ROLE_CLIENT };
+
+	/* a cookie now: a mini-socket that this connect() ends names its successor by it */
+	cookie_of(sk);
+	own(&s, ATTR_CACHED, fd_of_call(sk));
+	remember((__u64)sk, &s);
+}
+
+/* The handshake is done: SYN_SENT -> ESTABLISHED, or SYN_RECV -> ESTABLISHED for a new child. */
+static __always_inline void on_established(struct sock *sk, int old, __u64 now)
+{
+	__u64 key = (__u64)sk;
+	struct sock_info *s = bpf_map_lookup_elem(&socks, &key);
+
+	if (s && s->state == old) {
+		s->since = now;
+		s->established = now;
+		s->state = TCP_ESTABLISHED;
+		return;
+	}
+	if (old == TCP_SYN_RECV) {
+		struct sock_info fresh = { .since = now,
+					   .established = now,
+					   .fd = -1,
+					   .state = TCP_ESTABLISHED,
+					   .role = ROLE_SERVER };
+
+		remember(key, &fresh);
+	}
+}
+
+/* What the connection itself says at this moment. */
+static __always_inline void read_sock(struct event *e, struct sock *sk)
+{
+	struct tcp_sock *tp = bpf_skc_to_tcp_sock(sk);
+	unsigned long flags = sk->__sk_common.skc_flags;
+	__u32 last, idle, fin = flags & SOCK_DONE_BIT ? 1 : 0;
+
+	e->error = sk->sk_err;
+	e->cgroup = sock_cgroup_id(sk);
+	if (flags & SOCK_DEAD_BIT)
+		e->flags |= EVENT_ORPHAN;
+	if ((flags & SOCK_LINGER_BIT) && !BPF_CORE_READ(sk, sk_lingertime))
+		e->flags |= EVENT_LINGER0;
+	if (sk->sk_shutdown == SHUTDOWN_MASK)
+		e->flags |= EVENT_SHUT_BOTH;
+	if (!tp)
+		return;
+	e->bytes_sent = tp->bytes_sent - tp->bytes_retrans;
+	/* the kernel counts the FIN as a byte of payload */
+	e->bytes_received = tp->bytes_received - fin;
+	e->unread = tp->rcv_nxt - tp->copied_seq - fin;
+	if ((__s32)e->unread < 0)
+		e->unread = 0;
+	last = tp->lsndtime;
+	idle = (__u32)bpf_jiffies64() - last;
+	last = (__u32)bpf_jiffies64() - tp->inet_conn.icsk_ack.lrcvtime;
+	e->aux = last < idle ? last : idle;
+	if (tp->linger2 < 0)
+		e->flags |= EVENT_LINGER2;
+	if (BPF_CORE_READ_BITFIELD(tp, rx_opt.tstamp_ok))
+		e->flags |= EVENT_TIMESTAMPS;
+}
+
+/*
+ * Is a local call making this step, so that current is the caller?
+ *
+ * Only close() and shutdown() lead to FIN_WAIT1 and LAST_ACK. A step to CLOSE
+ * without an error is a call's when a task holds the socket's lock: softirqs
+ * wait for that lock, so whoever runs is the holder. tcp_abort() also holds it,
+ * from somebody else's task, and leaves ECONNABORTED.
+ */
+static __always_inline bool is_call(struct sock *sk, int old, int new)
+{
+	if (new == TCP_FIN_WAIT1 || new == TCP_LAST_ACK)
+		return true;
+	return new == TCP_CLOSE && !sk->sk_err &&
+	       sk->sk_lock.owned &&old != TCP_LAST_ACK &&old != TCP_CLOSING;
+}
+
+/* close() and exit drop the file's last reference first; shutdown() does not. The kernel's own sockets have no file. */
+static __always_inline bool file_is_closing(struct sock *sk)
+{
+	struct file *file = BPF_CORE_READ(sk, sk_socket, file);
+
+	return file ? file_is_dead(file) : sk->sk_shutdown == SHUTDOWN_MASK;
+}
+
+/* Any step towards the end of a connection: the facts that user space sees. */
+static __always_inline void on_closing(struct sock *sk, int old, int new, __u64 now)
+{
+	struct event e = { .kind = EVENT_TRANSITION, .old_state = old, .new_state = new };
+	__u64 key = (__u64)sk;
+	struct sock_info *s;
+	struct inet_sock *inet = (struct inet_sock *)sk;
+
+	e.ktime = now;
+	/* skc_num is already 0 for accepted sockets at CLOSE; inet_sport is not */
+	if (!read_tuple(&e, &sk->__sk_common, BPF_CORE_READ(inet, inet_sport)) || !wanted(&e))
+		return;
+	s = bpf_map_lookup_elem(&socks, &key);
+	if (!s) {
+		struct sock_info fresh = { .fd = -1, .state = old };
+
+		s = remember(key, &fresh);
+	}
+	e.cookie = cookie_of(sk);
+	e.sock = key;
+	read_sock(&e, sk);
+	if (!sk->sk_socket && !(e.flags & EVENT_ORPHAN))
+		e.flags |= EVENT_UNACCEPTED;
+	if (new == TCP_CLOSE &&
+	    (old == TCP_FIN_WAIT2 || old == TCP_CLOSING || old == TCP_FIN_WAIT1) &&
+	    tw_table_is_full(BPF_CORE_READ(sk, __sk_common.skc_net.net)))
+		e.flags |= EVENT_FULL;
+	if (is_call(sk, old, new)) {
+		e.flags |= EVENT_CALL;
+		if (BPF_CORE_READ(current_task(), flags) & PF_EXITING)
+			e.flags |= EVENT_EXITING;
+		if (file_is_closing(sk))
+			e.flags |= EVENT_CLOSING;
+	}
+	if (!s) {
+		/* no room to remember it: a caller is still a certain owner */
+		struct sock_info lone = { .fd = -1 };
+
+		if ((e.flags & EVENT_CALL) && own(&lone, ATTR_EXACT, -1)) {
+			e.attribution = ATTR_EXACT;
+			emit(&e, &lone.owner);
+		} else {
+			emit(&e, NULL);
+		}
+		return;
+	}
+	e.since = s->since;
+	e.established = s->established;
+	e.role = s->role;
+	if ((e.flags & EVENT_CALL) &&
+	    own(s, ATTR_EXACT, (e.flags & EVENT_CLOSING) ? -1 : fd_of_call(sk))) {
+		if (e.flags & EVENT_CLOSING)
+			s->flags |= SOCK_FINAL;
+		e.attribution = ATTR_EXACT;
+		s->attribution = ATTR_CACHED;
+	} else if (s->attribution) {
+		if ((s->flags & SOCK_FINAL) || still_holds(s, sk))
+			e.attribution = s->attribution;
+	}
+	s->since = now;
+	s->state = new;
+	if (new == TCP_CLOSE && e.error && !(e.flags & (EVENT_CALL | EVENT_ORPHAN)) &&
+	    old != TCP_SYN_SENT &&old != TCP_SYN_RECV)
+		s->flags |= SOCK_HELD;
+	emit(&e, e.attribution ? &s->owner : NULL);
+}
+
+static __always_inline void step(struct sock *sk, int old, int new)
+{
+	__u64 now;
+
+	if (old == new || old == TCP_LISTEN || new == TCP_LISTEN)
+		return;
+	now = bpf_ktime_get_ns();
+	if (new == TCP_SYN_SENT)
+		on_connecting(sk, now);
+	else if (new == TCP_ESTABLISHED)
+		on_established(sk, old, now);
+	else if (new != TCP_SYN_RECV)
+		on_closing(sk, old, new, now);
+}
+
+/*
+ * The kernel destroys the socket. When it had died under an open descriptor,
+ * this is its owner's close(), in the owner's context: tcp_close() holds the lock.
+ */
+static __always_inline bool forget(struct sock *sk)
+{
+	struct event e = { .kind = EVENT_RELEASE, .old_state = TCP_CLOSE, .new_state = TCP_CLOSE };
+	struct inet_sock *inet = (struct inet_sock *)sk;
+	__u64 key = (__u64)sk;
+	struct sock_info *s = bpf_map_lookup_elem(&socks, &key);
+
+	if (!s)
+		return false;
+	if ((s->flags & SOCK_HELD) && sk->sk_lock.owned) {
+		e.ktime = bpf_ktime_get_ns();
+		if (read_tuple(&e, &sk->__sk_common, BPF_CORE_READ(inet, inet_sport)) &&
+		    wanted(&e) && own(s, ATTR_EXACT, -1)) {
+			e.cookie = cookie_of(sk);
+			e.sock = key;
+			e.since = s->since;
+			e.established = s->established;
+			e.role = s->role;
+			e.cgroup = sock_cgroup_id(sk);
+			e.attribution = ATTR_EXACT;
+			e.flags = EVENT_CALL;
+			if (BPF_CORE_READ(current_task(), flags) & PF_EXITING)
+				e.flags |= EVENT_EXITING;
+			emit(&e, &s->owner);
+		}
+	}
+	bpf_map_delete_elem(&socks, &key);
+	return true;
+}
+
+#endif /* FINWAIT_TRANSITION_H */

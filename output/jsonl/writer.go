@@ -1,0 +1,328 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package jsonl writes records as JSON Lines, one object a line, without allocating.
+// Unknown is absent, never a zero or a guess; durations are integer nanoseconds.
+package jsonl
+
+import (
+	"io"
+	"sort"
+	"time"
+
+	"finwait/tracer/event"
+)
+
+// Writer writes records to an io.Writer, one Write for each. An error of the
+// io.Writer is returned as it is.
+type Writer struct {
+	w     io.Writer
+	clock event.Clock
+	o     object
+}
+
+// New returns a Writer; clock turns ktime into wall-clock time.
+func New(w io.Writer, clock event.Clock) *Writer {
+	return &Writer{w: w, clock: clock, o: object{b: make([]byte, 0, 2048)}}
+}
+
+func (w *Writer) begin(kind string, ktime int64) *object {
+	w.o.b = append(w.o.b[:0], '{')
+	w.o.str("type", kind)
+	w.o.int("schema_version", event.SchemaVersion)
+	w.o.time("timestamp", w.clock.Wall(ktime))
+	w.o.int("ktime_ns", ktime)
+	return &w.o
+}
+
+func (w *Writer) end() error {
+	w.o.b = append(w.o.b, '}', '\n')
+	_, err := w.w.Write(w.o.b)
+	return err
+}
+
+func (o *object) socket(s *event.Socket) {
+	if s.Cookie != 0 {
+		o.open("socket")
+		o.id("cookie", s.Cookie)
+		o.close()
+	}
+	if s.NetNS != 0 {
+		o.open("netns")
+		o.uint("inode", uint64(s.NetNS))
+		o.close()
+	}
+	if s.Family == 6 {
+		o.str("network_type", "ipv6")
+	} else {
+		o.str("network_type", "ipv4")
+	}
+	o.endpoint("local", s.Local)
+	if s.Peer.Port() != 0 {
+		o.endpoint("peer", s.Peer)
+	}
+	if s.Role != event.RoleUnknown {
+		o.str("role", s.Role.String())
+	}
+}
+
+func (o *object) process(k string, p *event.Process) {
+	if !p.Known() {
+		return
+	}
+	o.open(k)
+	o.uint("pid", uint64(p.PID))
+	o.uint("tid", uint64(p.TID))
+	o.bytes("comm", p.Comm.Bytes())
+	o.bytes("thread", p.Thread.Bytes())
+	o.uint("uid", uint64(p.UID))
+	o.id("start_ns", p.StartNS)
+	if p.Exe != "" {
+		o.str("exe", p.Exe)
+	}
+	if p.Cgroup != "" {
+		o.str("cgroup", p.Cgroup)
+	}
+	if p.Container != "" {
+		o.open("container")
+		o.str("id", p.Container)
+		o.close()
+	}
+	if p.Signal != 0 {
+		o.uint("signal", uint64(p.Signal))
+	}
+	o.close()
+}
+
+func (o *object) verdict(c event.Closer, m event.Method) {
+	if c != event.CloserUnknown {
+		o.str("closer", c.String())
+	}
+	if m != event.MethodUnknown {
+		o.str("method", m.String())
+	}
+}
+
+func (o *object) timeWait(i *event.TimeWaitInfo) {
+	if i == nil {
+		return
+	}
+	o.open("time_wait")
+	if i.Duration >= 0 && i.End != event.EndOverflow {
+		o.nanos("duration_ns", i.Duration)
+	}
+	o.str("end_reason", i.End.String())
+	if i.End != event.EndOverflow {
+		o.int("restarts", int64(i.Restarts))
+	}
+	if i.Late != event.Unknown {
+		o.nanos("late_ns", i.Late)
+	}
+	if i.Inferred {
+		o.bool("inferred", true)
+	}
+	if i.SuccessorCookie != 0 || i.Successor.Known() {
+		o.open("successor")
+		if i.SuccessorCookie != 0 {
+			o.id("cookie", i.SuccessorCookie)
+		}
+		o.process("process", &i.Successor)
+		o.close()
+	}
+	o.close()
+}
+
+func (o *object) known(k string, v int64) {
+	if v != event.Unknown {
+		o.int(k, v)
+	}
+}
+
+func (o *object) tail(timestamps int8, errno uint16, orphan event.EndReason, existed, incomplete bool) {
+	if timestamps != event.Unknown {
+		o.bool("timestamps", timestamps == 1)
+	}
+	if errno != 0 {
+		o.str("error", event.ErrnoName(errno))
+	}
+	if orphan != event.EndNone {
+		o.str("orphan_end_reason", orphan.String())
+	}
+	if existed {
+		o.bool("existed", true)
+	}
+	if incomplete {
+		o.bool("incomplete", true)
+	}
+}
+
+// Transition writes a transition record.
+func (w *Writer) Transition(t *event.Transition) error {
+	o := w.begin("transition", t.KTime)
+	o.socket(&t.Socket)
+	o.str("old_state", t.Old.String())
+	o.str("new_state", t.New.String())
+	if t.Duration >= 0 {
+		o.nanos("duration_ns", t.Duration)
+	}
+	o.process("process", &t.Process)
+	o.str("attribution", t.Attribution.String())
+	o.process("peer_process", &t.PeerProcess)
+	o.verdict(t.Closer, t.Method)
+	if t.Call != event.MethodUnknown {
+		o.str("call", t.Call.String())
+	}
+	o.timeWait(t.TimeWait)
+	o.known("idle_ns", int64(t.Idle))
+	o.known("unread_bytes", t.Unread)
+	o.known("bytes_sent", t.BytesSent)
+	o.known("bytes_received", t.BytesReceived)
+	o.tail(t.Timestamps, t.Errno, t.Orphan, t.Existed, t.Incomplete)
+	return w.end()
+}
+
+// ConnectError writes a connect_error record.
+func (w *Writer) ConnectError(e *event.ConnectError) error {
+	o := w.begin("connect_error", e.KTime)
+	o.socket(&e.Socket)
+	o.process("process", &e.Process)
+	if e.Errno != 0 {
+		o.str("error", event.ErrnoName(e.Errno))
+	}
+	return w.end()
+}
+
+// Release writes a release record.
+func (w *Writer) Release(r *event.Release) error {
+	o := w.begin("release", r.KTime)
+	o.socket(&r.Socket)
+	o.process("process", &r.Process)
+	o.str("attribution", event.Exact.String())
+	if r.Held >= 0 {
+		o.nanos("held_ns", r.Held)
+	}
+	return w.end()
+}
+
+// Close writes a close record.
+func (w *Writer) Close(c *event.CloseRecord) error {
+	o := w.begin("close", c.KTime)
+	o.socket(&c.Socket)
+	o.process("process", &c.Process)
+	o.str("attribution", c.Attribution.String())
+	o.process("peer_process", &c.PeerProcess)
+	o.verdict(c.Closer, c.Method)
+	o.open("states")
+	for s, d := range c.States {
+		if d >= 0 && event.State(s).Valid() {
+			o.nanos(event.State(s).String(), d)
+		}
+	}
+	o.close()
+	o.timeWait(c.TimeWait)
+	o.known("idle_ns", int64(c.Idle))
+	o.known("unread_bytes", c.Unread)
+	o.known("bytes_sent", c.BytesSent)
+	o.known("bytes_received", c.BytesReceived)
+	o.tail(c.Timestamps, c.Errno, c.Orphan, c.Existed, c.Incomplete)
+	return w.end()
+}
+
+// Loss writes a loss record.
+func (w *Writer) Loss(l *event.Loss) error {
+	o := w.begin("loss", l.KTime)
+	o.str("reason", l.Reason.String())
+	o.uint("count", l.Count)
+	if l.Since != 0 {
+		o.time("since", w.clock.Wall(l.Since))
+	}
+	return w.end()
+}
+
+// Start writes a trace_start record.
+func (w *Writer) Start(s *event.Start) error {
+	o := w.begin("trace_start", s.KTime)
+	o.str("version", s.Version)
+	o.key("command_line")
+	o.b = append(o.b, '[')
+	for i, arg := range s.CommandLine {
+		if i > 0 {
+			o.b = append(o.b, ',')
+		}
+		o.b = appendString(o.b, arg)
+	}
+	o.b = append(o.b, ']')
+	o.str("host", s.Host)
+	o.str("kernel", s.Kernel)
+	o.str("arch", s.Arch)
+	o.str("boot_id", s.BootID)
+	if s.Tick > 0 {
+		o.int("hz", int64(time.Second/s.Tick))
+	}
+	o.int("clock_offset_ns", s.Clock.Offset)
+	o.str("time_wait_probe", s.Probe)
+	if s.ProbeReason != "" {
+		o.str("time_wait_probe_reason", s.ProbeReason)
+	}
+	o.key("hooks")
+	o.b = append(o.b, '[')
+	for i, h := range s.Hooks {
+		if i > 0 {
+			o.b = append(o.b, ',')
+		}
+		o.b = append(o.b, '{')
+		o.str("name", h.Name)
+		if h.Attached != "" {
+			o.str("attached", h.Attached)
+		} else {
+			o.str("lost", h.Lost)
+			o.str("error", h.Error)
+		}
+		o.close()
+	}
+	o.b = append(o.b, ']')
+	o.key("namespaces")
+	o.b = append(o.b, '[')
+	for i, ns := range s.Namespaces {
+		if i > 0 {
+			o.b = append(o.b, ',')
+		}
+		o.b = append(o.b, '{')
+		o.uint("inode", uint64(ns.Inode))
+		names := make([]string, 0, len(ns.Settings))
+		for name := range ns.Settings {
+			names = append(names, name)
+		}
+		sort.Strings(names)
+		for _, name := range names {
+			o.str(name, ns.Settings[name])
+		}
+		o.close()
+	}
+	o.b = append(o.b, ']')
+	o.open("existing")
+	o.int("sockets", int64(s.Sockets))
+	o.int("time_waits", int64(s.TimeWaits))
+	o.close()
+	return w.end()
+}
+
+// End writes a trace_end record.
+func (w *Writer) End(e *event.End) error {
+	o := w.begin("trace_end", e.KTime)
+	o.nanos("elapsed_ns", e.Elapsed)
+	o.open("totals")
+	o.uint("transitions", e.Transitions)
+	o.uint("closes", e.Closes)
+	o.uint("connect_errors", e.Errors)
+	o.uint("time_waits_born", e.Born)
+	o.int("time_waits_open", int64(e.Open))
+	o.uint("picked_up", e.PickedUp)
+	o.close()
+	o.open("lost")
+	for _, r := range event.LossReasons {
+		o.uint(r.String(), e.Lost[r])
+	}
+	o.close()
+	o.bool("complete", e.Complete())
+	return w.end()
+}

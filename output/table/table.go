@@ -1,0 +1,305 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package table writes records as lines for people: columns that line up, the
+// process that owns the socket, and a note that says what the step means.
+//
+// Names of processes are untrusted: control characters in them never reach the
+// terminal.
+package table
+
+import (
+	"io"
+	"strconv"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"finwait/tracer/event"
+)
+
+// Options configures a [Writer]. The zero value is plain text in local time.
+type Options struct {
+	Wide   bool // more columns: user, namespace, role, bytes, the other end's process
+	Header bool
+	Color  bool
+	Zone   *time.Location // of the TIME column; nil: local
+}
+
+// Writer writes one line for each record. An error of the io.Writer is returned as it is.
+type Writer struct {
+	w     io.Writer
+	clock event.Clock
+	opt   Options
+	cols  []column
+	row   row
+	begun bool
+}
+
+// column is a column's heading and how wide it has grown: a table that is still being
+// written cannot know its widest line, so it never gets narrower.
+type column struct {
+	name  string
+	width int
+	right bool
+}
+
+// New returns a Writer of transitions.
+func New(w io.Writer, clock event.Clock, opt Options) *Writer {
+	if opt.Zone == nil {
+		opt.Zone = time.Local
+	}
+	cols := []column{
+		{"TIME", 15, false}, {"PID", 7, true}, {"COMM", 15, false},
+		{"LOCAL", 21, false}, {"PEER", 21, false},
+		{"TRANSITION", 24, false}, {"MS", 9, true},
+	}
+	if opt.Wide {
+		cols = append(cols, column{"ROLE", 6, false}, column{"KNOWN", 7, false}, column{"UID", 5, true},
+			column{"NETNS", 10, true}, column{"SENT", 8, true}, column{"RECEIVED", 8, true},
+			column{"PEER PROCESS", 20, false}, column{"CONTAINER", 12, false})
+	}
+	return &Writer{w: w, clock: clock, opt: opt, cols: append(cols, column{"NOTE", 0, false})}
+}
+
+// row is a line under construction.
+type row struct {
+	b     []byte
+	cell  int // where the current cell begins
+	index int
+	cols  []column
+}
+
+func (r *row) begin(cols []column) {
+	r.b, r.cell, r.index, r.cols = r.b[:0], 0, 0, cols
+}
+
+func (r *row) add(parts ...string) {
+	for _, p := range parts {
+		r.b = append(r.b, p...)
+	}
+}
+
+func (r *row) sep() {
+	if len(r.b) > r.cell {
+		r.b = append(r.b, "; "...)
+	}
+}
+
+// name adds a task's name without anything that a terminal would act on.
+func (r *row) name(c *event.Comm) {
+	b := c.Bytes()
+	for len(b) > 0 {
+		x, n := utf8.DecodeRune(b)
+		if x == utf8.RuneError || !unicode.IsPrint(x) {
+			x = '?'
+		}
+		r.b = utf8.AppendRune(r.b, x)
+		b = b[n:]
+	}
+}
+
+// next ends the current cell and fills it up to its column's width.
+func (r *row) next() {
+	col := &r.cols[r.index]
+	width := utf8.RuneCount(r.b[r.cell:])
+	col.width = max(col.width, width)
+	pad := col.width - width
+	if pad > 0 {
+		for range pad {
+			r.b = append(r.b, ' ')
+		}
+		if col.right {
+			copy(r.b[r.cell+pad:], r.b[r.cell:len(r.b)-pad])
+			for i := range pad {
+				r.b[r.cell+i] = ' '
+			}
+		}
+	}
+	r.b = append(r.b, "  "...)
+	r.cell = len(r.b)
+	r.index++
+}
+
+func (w *Writer) header() error {
+	if w.begun || !w.opt.Header {
+		return nil
+	}
+	w.begun = true
+	r := &w.row
+	r.begin(w.cols)
+	for i := range w.cols {
+		r.add(w.cols[i].name)
+		if i < len(w.cols)-1 {
+			r.next()
+		}
+	}
+	return w.flush("")
+}
+
+const (
+	colorReset  = "\x1b[0m"
+	colorDim    = "\x1b[2m"
+	colorRed    = "\x1b[31m"
+	colorYellow = "\x1b[33m"
+	colorGreen  = "\x1b[32m"
+)
+
+func (w *Writer) flush(color string) error {
+	r := &w.row
+	for len(r.b) > 0 && r.b[len(r.b)-1] == ' ' {
+		r.b = r.b[:len(r.b)-1]
+	}
+	if color != "" && w.opt.Color {
+		line := append([]byte(color), r.b...)
+		r.b = append(r.b[:0], append(line, colorReset...)...)
+	}
+	r.b = append(r.b, '\n')
+	_, err := w.w.Write(r.b)
+	return err
+}
+
+func (w *Writer) lead(ktime int64, p *event.Process, s *event.Socket) *row {
+	r := &w.row
+	r.begin(w.cols)
+	r.b = w.clock.Wall(ktime).In(w.opt.Zone).AppendFormat(r.b, "15:04:05.000000")
+	r.next()
+	if p.Known() {
+		r.b = strconv.AppendUint(r.b, uint64(p.PID), 10)
+		r.next()
+		r.name(&p.Comm)
+		r.next()
+	} else {
+		r.add("-")
+		r.next()
+		r.add("-")
+		r.next()
+	}
+	r.b = s.Local.AppendTo(r.b)
+	r.next()
+	r.b = s.Peer.AppendTo(r.b)
+	r.next()
+	return r
+}
+
+func (r *row) ms(d time.Duration) {
+	if d >= 0 {
+		r.b = strconv.AppendFloat(r.b, float64(d)/1e6, 'f', 1, 64)
+	} else {
+		r.add("-")
+	}
+	r.next()
+}
+
+func (r *row) count(n int64) {
+	if n == event.Unknown {
+		r.add("-")
+	} else {
+		r.b = strconv.AppendInt(r.b, n, 10)
+	}
+	r.next()
+}
+
+func (r *row) wide(s *event.Socket, p *event.Process, a event.Attribution, peer *event.Process, sent, received int64) {
+	r.add(s.Role.String())
+	r.next()
+	r.add(a.String())
+	r.next()
+	if p.Known() {
+		r.b = strconv.AppendUint(r.b, uint64(p.UID), 10)
+	} else {
+		r.add("-")
+	}
+	r.next()
+	r.b = strconv.AppendUint(r.b, uint64(s.NetNS), 10)
+	r.next()
+	r.count(sent)
+	r.count(received)
+	if peer.Known() {
+		r.name(&peer.Comm)
+		r.add("[", strconv.FormatUint(uint64(peer.PID), 10), "]")
+	} else {
+		r.add("-")
+	}
+	r.next()
+	if len(p.Container) > 12 {
+		r.add(p.Container[:12])
+	} else {
+		r.add("-")
+	}
+	r.next()
+}
+
+// Transition writes one line.
+func (w *Writer) Transition(t *event.Transition) error {
+	if err := w.header(); err != nil {
+		return err
+	}
+	r := w.lead(t.KTime, &t.Process, &t.Socket)
+	r.add(t.Old.String(), " → ", t.New.String())
+	r.next()
+	r.ms(t.Duration)
+	if w.opt.Wide {
+		r.wide(&t.Socket, &t.Process, t.Attribution, &t.PeerProcess, t.BytesSent, t.BytesReceived)
+	}
+	r.note(t)
+	return w.flush(color(t))
+}
+
+func color(t *event.Transition) string {
+	switch {
+	case t.Errno != 0 || t.Call == event.MethodLinger0 || t.Call == event.MethodUnreadData:
+		return colorRed
+	case t.New == event.TimeWait || t.Old == event.TimeWait:
+		return colorYellow
+	case t.New == event.FinWait1 && t.Closer == event.CloserLocal:
+		return colorGreen
+	case t.Call == event.MethodUnknown && t.New != event.CloseWait:
+		return colorDim
+	}
+	return ""
+}
+
+// ConnectError writes nothing: the transition before it has said so. Only an error
+// with a local port chosen by the program comes without its peer, on a line of its own.
+func (w *Writer) ConnectError(e *event.ConnectError) error {
+	if e.Peer.Port() != 0 {
+		return nil
+	}
+	if err := w.header(); err != nil {
+		return err
+	}
+	r := w.lead(e.KTime, &e.Process, &e.Socket)
+	r.add("connect()")
+	r.next()
+	r.ms(event.Unknown)
+	if w.opt.Wide {
+		r.wide(&e.Socket, &e.Process, event.Exact, &event.Process{}, event.Unknown, event.Unknown)
+	}
+	r.add("failed: ", event.ErrnoName(e.Errno))
+	return w.flush(colorRed)
+}
+
+// Release writes one line: the owner let go of a dead socket.
+func (w *Writer) Release(e *event.Release) error {
+	if err := w.header(); err != nil {
+		return err
+	}
+	r := w.lead(e.KTime, &e.Process, &e.Socket)
+	r.add("CLOSE, released")
+	r.next()
+	r.ms(e.Held)
+	if w.opt.Wide {
+		r.wide(&e.Socket, &e.Process, event.Exact, &event.Process{}, event.Unknown, event.Unknown)
+	}
+	r.add("its owner closed the dead socket")
+	return w.flush(colorDim)
+}
+
+// Loss writes a line that cannot be missed.
+func (w *Writer) Loss(l *event.Loss) error {
+	r := &w.row
+	r.begin(w.cols)
+	r.b = w.clock.Wall(l.KTime).In(w.opt.Zone).AppendFormat(r.b, "15:04:05.000000")
+	r.add("  *** LOST ", strconv.FormatUint(l.Count, 10), " events: ", l.Reason.String(), " ***")
+	return w.flush(colorRed)
+}

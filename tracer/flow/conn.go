@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package flow
+
+import (
+	"net/netip"
+
+	"finwait/tracer/event"
+)
+
+// conn is one end of a connection, from its first closing step (or its first sight)
+// until everything about it is over.
+type conn struct {
+	key    uint64 // cookie, or the address where there is none
+	cookie uint64
+	tuple  event.Tuple
+	netns  uint32
+	family uint8
+	role   event.Role
+
+	state   event.State
+	since   int64 // ktime of the entry into state; 0 unknown
+	closer  event.Closer
+	method  event.Method
+	existed bool
+
+	// What the kernel last said of the owner, and the last that a verdict has used.
+	owner       *event.Process
+	attribution event.Attribution
+	next        *event.Process // seen in the window, not yet due
+	peer        *event.Process // the other end's, once it has been seen
+	cgroup      uint64
+
+	bytesSent, bytesReceived int64
+	timestamps               int8
+
+	mini *mini
+	gone bool // the full socket is closed; only the mini-socket remains
+	prev *conn
+	same *conn // another connection with the same 4-tuple, in another namespace
+}
+
+// mini is a TIME_WAIT mini-socket's life so far.
+type mini struct {
+	state    event.State // FinWait2 or TimeWait
+	entered  int64       // ktime of TIME_WAIT; 0 unknown
+	expires  uint64      // jiffies, as last seen; 0 unknown
+	restarts int
+	inferred bool
+	dead     bool         // the timer was taken off; waiting for the reason
+	deadAt   int64        // ktime
+	last     event.Sample // the KindDead sample
+}
+
+func (c *conn) socket() event.Socket {
+	return event.Socket{
+		Cookie: c.cookie, NetNS: c.netns, Family: c.family,
+		Local: c.tuple.LocalAddr(), Peer: c.tuple.PeerAddr(), Role: c.role,
+	}
+}
+
+func isLoopback(a [16]byte) bool { return netip.AddrFrom16(a).Unmap().IsLoopback() }
+
+// index finds connections by their 4-tuple. Namespaces are not part of the key: the
+// other end of a connection may be in another one.
+type index map[event.Tuple]*conn
+
+func (x index) add(c *conn) {
+	first := x[c.tuple]
+	c.same, c.prev = first, nil
+	if first != nil {
+		first.prev = c
+	}
+	x[c.tuple] = c
+}
+
+func (x index) remove(c *conn) {
+	switch {
+	case c.prev != nil:
+		c.prev.same = c.same
+	case x[c.tuple] == c:
+		if c.same == nil {
+			delete(x, c.tuple)
+		} else {
+			x[c.tuple] = c.same
+		}
+	default:
+		return
+	}
+	if c.same != nil {
+		c.same.prev = c.prev
+	}
+	c.same, c.prev = nil, nil
+}
+
+// find returns the connection with this 4-tuple in this namespace.
+func (x index) find(t event.Tuple, netns uint32) *conn {
+	for c := x[t]; c != nil; c = c.same {
+		if c.netns == netns {
+			return c
+		}
+	}
+	return nil
+}
+
+// peer returns the other end of c when it is on this host and there is no doubt
+// about it. A loopback address means the same namespace; otherwise exactly one
+// socket of this host must have the mirrored 4-tuple.
+func (x index) peer(c *conn) *conn {
+	first := x[c.tuple.Reverse()]
+	if first == nil {
+		return nil
+	}
+	if isLoopback(c.tuple.Peer) {
+		for p := first; p != nil; p = p.same {
+			if p.netns == c.netns {
+				return p
+			}
+		}
+		return nil
+	}
+	if first.same == nil {
+		return first
+	}
+	return nil
+}

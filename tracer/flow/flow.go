@@ -1,0 +1,379 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package flow
+
+import (
+	"syscall"
+	"time"
+
+	"finwait/tracer/event"
+)
+
+// Handler receives the records, in the order of time. A record is valid until the
+// call returns. An error ends the call to Sample, Advance or Flush that caused it.
+type Handler interface {
+	Transition(*event.Transition) error
+	ConnectError(*event.ConnectError) error
+	Release(*event.Release) error
+}
+
+// Options configures a [Flow].
+type Options struct {
+	Tick     time.Duration // length of a jiffy; 0: 4 ms
+	MaxConns int           // connections followed at a time; 0: 1,048,576
+	Namer    Namer         // completes processes; nil: they stay as the kernel names them
+}
+
+const (
+	// settle is how long a sample waits for the order of time and for the other end
+	// on this host to be seen. A FIN on loopback arrives within microseconds.
+	settle = 25 * time.Millisecond
+	// evidence is how long an early end of TIME_WAIT waits for its reason, which comes
+	// in the same softirq.
+	evidence = 5 * time.Millisecond
+
+	timeWaitLen = 60 * time.Second // TCP_TIMEWAIT_LEN
+
+	defaultTick     = 4 * time.Millisecond
+	defaultMaxConns = 1 << 20
+)
+
+// Stats counts what went through a [Flow].
+type Stats struct {
+	Samples    uint64
+	Conns      int    // followed now
+	TimeWaits  int    // mini-sockets alive now, orphans' FIN_WAIT2 included
+	Born       uint64 // mini-sockets seen to be born
+	Refused    uint64 // skipped because of tcp_max_tw_buckets or memory
+	Ended      [10]uint64
+	Evicted    uint64 // connections dropped because the table was full
+	Duplicates uint64 // steps seen twice
+	Unmatched  uint64 // mini-socket samples without a connection: their beginning was lost
+}
+
+// Flow follows connections to their end. The zero value is not usable; see [New].
+type Flow struct {
+	opt     Options
+	out     Handler
+	window  window
+	conns   map[uint64]*conn
+	tuples  index
+	waiting []*conn // mini-sockets that are dead, oldest first
+	procs   processes
+	stats   Stats
+	now     int64 // ktime up to which records are out
+
+	tr event.Transition // reused for every record
+}
+
+// New returns a Flow that hands its records to out.
+func New(out Handler, opt Options) *Flow {
+	if opt.Tick == 0 {
+		opt.Tick = defaultTick
+	}
+	if opt.MaxConns == 0 {
+		opt.MaxConns = defaultMaxConns
+	}
+	return &Flow{
+		opt: opt, out: out, conns: map[uint64]*conn{}, tuples: index{},
+		procs: processes{namer: opt.Namer, byKey: map[processKey]*event.Process{}},
+	}
+}
+
+// Stats returns the counts so far.
+func (f *Flow) Stats() Stats {
+	f.stats.Conns = len(f.conns)
+	return f.stats
+}
+
+// Sample takes one sample. Samples may come out of order by less than the window.
+func (f *Flow) Sample(s *event.Sample) error {
+	f.stats.Samples++
+	f.preview(s)
+	f.window.push(s)
+	return nil
+}
+
+// Advance says that every sample older than ktime has come, and hands on what that settles.
+func (f *Flow) Advance(ktime int64) error { return f.settle(ktime - int64(settle)) }
+
+// Flush hands on everything that is still waiting. The trace is over.
+func (f *Flow) Flush() error { return f.settle(1<<63 - 1) }
+
+func (f *Flow) settle(until int64) error {
+	for {
+		s := f.window.pop(until)
+		if s == nil {
+			break
+		}
+		if err := f.bury(s.KTime - int64(evidence)); err != nil {
+			return err
+		}
+		if err := f.step(s); err != nil {
+			return err
+		}
+	}
+	f.now = until
+	return f.bury(until - int64(evidence))
+}
+
+// key identifies a socket. Kernels before 5.12 give no cookie to tracing programs;
+// there, the 4-tuple joins a mini-socket with the socket that it replaces.
+func key(s *event.Sample) uint64 {
+	if s.Cookie != 0 {
+		return s.Cookie
+	}
+	return s.Sock
+}
+
+func (f *Flow) find(s *event.Sample) *conn {
+	if c := f.conns[key(s)]; c != nil {
+		return c
+	}
+	if s.Cookie == 0 && s.Kind != event.KindTransition && s.Kind != event.KindSockSeen {
+		return f.tuples.find(s.Tuple, s.NetNS)
+	}
+	return nil
+}
+
+func (f *Flow) open(s *event.Sample) *conn {
+	if c := f.find(s); c != nil {
+		return c
+	}
+	if len(f.conns) >= f.opt.MaxConns {
+		f.evict()
+	}
+	c := &conn{
+		key: key(s), cookie: s.Cookie, tuple: s.Tuple, netns: s.NetNS, family: s.Family,
+		bytesSent: event.Unknown, bytesReceived: event.Unknown, timestamps: event.Unknown,
+	}
+	f.conns[c.key] = c
+	f.tuples.add(c)
+	return c
+}
+
+// evict drops some connection: Go's map order is as good as any here, and the loss is counted.
+func (f *Flow) evict() {
+	for _, c := range f.conns {
+		f.forget(c)
+		f.stats.Evicted++
+		return
+	}
+}
+
+func (f *Flow) forget(c *conn) {
+	if c.mini != nil {
+		c.mini = nil
+		f.stats.TimeWaits--
+	}
+	f.tuples.remove(c)
+	delete(f.conns, c.key)
+}
+
+// preview looks at a sample when it arrives, before it is due, only to know whose
+// socket it is: the other end's record, due a moment earlier, can then name it.
+func (f *Flow) preview(s *event.Sample) {
+	if s.Kind != event.KindTransition {
+		return
+	}
+	c := f.open(s)
+	if s.Has(event.FlagOwner) {
+		c.next = f.procs.intern(s)
+	}
+}
+
+func (f *Flow) step(s *event.Sample) error {
+	switch s.Kind {
+	case event.KindTransition:
+		return f.transition(s)
+	case event.KindArmed:
+		return f.armed(s)
+	case event.KindDead:
+		return f.dead(s)
+	case event.KindWhy:
+		return f.why(s)
+	case event.KindRefused:
+		if c := f.find(s); c != nil {
+			c.mini = nil
+		}
+	case event.KindMiniSeen:
+		f.seen(s)
+	case event.KindSockSeen:
+		f.open(s).existed = true
+	case event.KindRelease:
+		return f.release(s)
+	case event.KindConnectError:
+		return f.connectError(s)
+	}
+	return nil
+}
+
+// transition is a step of the full socket.
+func (f *Flow) transition(s *event.Sample) error {
+	c := f.open(s)
+	if c.state == s.New && s.Old != s.New {
+		f.stats.Duplicates++
+		return nil
+	}
+	incomplete := c.state != event.StateUnknown && c.state != s.Old
+	c.role, c.cgroup = s.Role, s.Cgroup
+	if s.Has(event.FlagOwner) {
+		c.owner, c.attribution = f.procs.intern(s), s.Attribution
+	} else {
+		c.owner, c.attribution = nil, event.AttributionUnknown
+	}
+	c.bytesSent, c.bytesReceived, c.timestamps = int64(s.BytesSent), int64(s.BytesReceived), 0
+	if s.Has(event.FlagTimestamps) {
+		c.timestamps = 1
+	}
+	by := call(s)
+	first := c.closer == event.CloserUnknown
+	if first && s.Old != event.SynSent && s.Old != event.SynRecv {
+		c.closer, c.method = verdict(s, by)
+	} else if s.New == event.Closing {
+		c.closer = event.CloserBoth
+	}
+	since := s.Since
+	if since == 0 {
+		since = c.since
+	}
+	c.state, c.since = s.New, s.KTime
+
+	if s.New == event.Close && c.mini != nil {
+		// tcp_time_wait() has put a mini-socket in this socket's place: what the
+		// tracepoint calls the end is not.
+		c.gone = true
+		if c.cookie != 0 {
+			f.tuples.remove(c) // a new connection may get the 4-tuple now
+		}
+		c.state, c.since = c.mini.state, since
+		if c.mini.state == event.TimeWait {
+			c.since = c.mini.entered
+		}
+		return nil
+	}
+
+	t := f.begin(c, s.KTime)
+	t.Old, t.New, t.Call = s.Old, s.New, by
+	t.Duration = span(since, s.KTime)
+	t.Errno = s.Errno
+	t.Incomplete = incomplete
+	if first {
+		t.Idle = time.Duration(s.IdleJiffies) * f.opt.Tick
+	}
+	if by != event.MethodUnknown && s.Has(event.FlagShutBoth) {
+		t.Unread = int64(s.Unread)
+	}
+	if s.New != event.Close {
+		return f.out.Transition(t)
+	}
+	if by == event.MethodUnknown && s.Errno == 0 {
+		f.withoutTimeWait(s, t)
+	}
+	if noLocalPort(s, by) {
+		t.Errno = uint16(syscall.EADDRNOTAVAIL)
+	}
+	err := f.out.Transition(t)
+	if s.Old == event.SynSent && t.Errno != 0 && err == nil {
+		err = f.out.ConnectError(&event.ConnectError{KTime: s.KTime, Socket: t.Socket, Process: t.Process, Errno: t.Errno})
+	}
+	if !f.held(s) {
+		f.forget(c)
+	}
+	return err
+}
+
+// noLocalPort: back from SYN_SENT in the caller's own context, without an error on the
+// socket and without a local port: inet_hash_connect() found none.
+func noLocalPort(s *event.Sample, by event.Method) bool {
+	return s.Old == event.SynSent && s.Has(event.FlagCall) && by == event.MethodUnknown && s.Errno == 0 && s.LocalPort == 0
+}
+
+// held: the connection is dead, but a descriptor still refers to its socket. The
+// kernel side reports the release of just these.
+func (f *Flow) held(s *event.Sample) bool {
+	return s.Errno != 0 && s.Flags&(event.FlagCall|event.FlagOrphan) == 0 && s.Old != event.SynSent && s.Old != event.SynRecv
+}
+
+// withoutTimeWait explains a socket that left FIN_WAIT2 or CLOSING for CLOSE without a
+// mini-socket and without an error.
+func (f *Flow) withoutTimeWait(s *event.Sample, t *event.Transition) {
+	if s.Old != event.FinWait2 && s.Old != event.Closing && s.Old != event.FinWait1 {
+		return
+	}
+	switch {
+	case s.Has(event.FlagLinger2):
+		t.Call = event.MethodLinger2
+	case s.Has(event.FlagFull):
+		f.stats.Refused++
+		t.TimeWait = &event.TimeWaitInfo{End: event.EndOverflow, Late: event.Unknown}
+	case s.Has(event.FlagOrphan) && s.Old == event.FinWait2:
+		// tcp_rcv_state_process(): data for a socket that nobody can read any more.
+		t.Call = event.MethodDataAfterClose
+	}
+}
+
+// connectError is the errno that connect() returned, just after its SYN_SENT → CLOSE.
+func (f *Flow) connectError(s *event.Sample) error {
+	if s.LocalPort == 0 {
+		return nil // reported with the transition
+	}
+	e := event.ConnectError{KTime: s.KTime, Errno: s.Errno, Socket: event.Socket{
+		Cookie: s.Cookie, NetNS: s.NetNS, Family: s.Family, Local: s.LocalAddr(), Peer: s.PeerAddr(), Role: event.Client,
+	}}
+	if s.Has(event.FlagOwner) {
+		e.Process = *f.procs.intern(s)
+	}
+	return f.out.ConnectError(&e)
+}
+
+// release is the owner's close() of a socket that had died before.
+func (f *Flow) release(s *event.Sample) error {
+	r := event.Release{KTime: s.KTime, Held: span(s.Since, s.KTime)}
+	c := f.find(s)
+	if c == nil {
+		r.Socket = event.Socket{Cookie: s.Cookie, NetNS: s.NetNS, Family: s.Family, Local: s.LocalAddr(), Peer: s.PeerAddr(), Role: s.Role}
+	} else {
+		r.Socket = c.socket()
+		if c.mini == nil {
+			f.forget(c)
+		}
+	}
+	if s.Has(event.FlagOwner) {
+		r.Process = *f.procs.intern(s)
+	}
+	return f.out.Release(&r)
+}
+
+// begin starts the one record that is reused, with what every record of c says.
+func (f *Flow) begin(c *conn, ktime int64) *event.Transition {
+	t := &f.tr
+	*t = event.Transition{
+		KTime: ktime, Socket: c.socket(), Attribution: c.attribution,
+		Closer: c.closer, Method: c.method, Duration: event.Unknown, Idle: event.Unknown, Unread: event.Unknown,
+		BytesSent: c.bytesSent, BytesReceived: c.bytesReceived, Timestamps: c.timestamps, Existed: c.existed,
+	}
+	if c.owner != nil {
+		t.Process = *c.owner
+	}
+	if p := f.tuples.peer(c); p != nil && !c.gone {
+		switch {
+		case p.owner != nil:
+			c.peer = p.owner
+		case p.next != nil:
+			c.peer = p.next
+		}
+	}
+	if c.peer != nil {
+		t.PeerProcess = *c.peer
+	}
+	return t
+}
+
+// span is the time between two moments; Unknown when the first one is.
+func span(from, to int64) time.Duration {
+	if from == 0 {
+		return event.Unknown
+	}
+	return time.Duration(max(to-from, 0))
+}

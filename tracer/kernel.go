@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package tracer
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strconv"
+	"strings"
+
+	"github.com/cilium/ebpf/btf"
+)
+
+// ErrNoFunction is returned when this kernel has no function, tracepoint or symbol of the needed shape.
+var ErrNoFunction = errors.New("not on this kernel")
+
+// kernel answers questions about the running kernel, from its type information and its symbols.
+type kernel struct {
+	types     *btf.Spec
+	symbols   map[string]span
+	fentryErr error // why fentry programs cannot be loaded; nil if they can
+}
+
+// span is where a symbol lies in memory: from start up to, not including, end.
+type span struct{ start, end uint64 }
+
+var wantedSymbols = []string{"tw_timer_handler", "reqsk_timer_handler", "tcp_v4_rcv", "tcp_v6_rcv"}
+
+// readSymbols finds names in the format of /proc/kallsyms, which is in order of
+// address, so a symbol ends where the next address begins. The kernel prints zeros
+// to a reader without CAP_SYSLOG, or under kernel.kptr_restrict=2: such symbols
+// are left out.
+func readSymbols(r io.Reader, names []string) (map[string]span, error) {
+	found := make(map[string]span, len(names))
+	open := map[string]uint64{}
+	scan := bufio.NewScanner(r)
+	for scan.Scan() {
+		field := strings.Fields(scan.Text())
+		if len(field) < 3 || len(field) > 3 { // a fourth field names a module
+			continue
+		}
+		addr, err := strconv.ParseUint(field[0], 16, 64)
+		if err != nil || addr == 0 {
+			continue
+		}
+		for name, start := range open {
+			if addr > start {
+				found[name] = span{start, addr}
+				delete(open, name)
+			}
+		}
+		for _, name := range names {
+			if field[2] == name {
+				open[name] = addr
+			}
+		}
+	}
+	return found, scan.Err()
+}
+
+func hostSymbols() (map[string]span, error) {
+	f, err := os.Open("/proc/kallsyms")
+	if err != nil {
+		return nil, fmt.Errorf("read kernel symbols: %w", err)
+	}
+	defer f.Close()
+	return readSymbols(f, wantedSymbols)
+}
+
+func (k *kernel) fentry() error { return k.fentryErr }
+
+func (k *kernel) timerSymbols() error {
+	if _, ok := k.symbols["tw_timer_handler"]; !ok {
+		return fmt.Errorf("find tw_timer_handler in /proc/kallsyms (needs CAP_SYSLOG and kernel.kptr_restrict below 2): %w", ErrNoFunction)
+	}
+	return nil
+}
+
+// args returns the number of parameters of a kernel function or, for a tracepoint, of
+// its callback less the first, which belongs to the tracepoint.
+func (k *kernel) functionArgs(name string) (int, error) {
+	var fn *btf.Func
+	if err := k.types.TypeByName(name, &fn); err != nil {
+		return 0, fmt.Errorf("find %s: %w", name, ErrNoFunction)
+	}
+	proto, ok := fn.Type.(*btf.FuncProto)
+	if !ok {
+		return 0, fmt.Errorf("find %s: %w", name, ErrNoFunction)
+	}
+	return len(proto.Params), nil
+}
+
+func (k *kernel) tracepointArgs(name string) (int, error) {
+	var def *btf.Typedef
+	if err := k.types.TypeByName("btf_trace_"+name, &def); err != nil {
+		return 0, fmt.Errorf("find tracepoint %s: %w", name, ErrNoFunction)
+	}
+	if ptr, ok := btf.UnderlyingType(def).(*btf.Pointer); ok {
+		if proto, ok := ptr.Target.(*btf.FuncProto); ok {
+			return len(proto.Params), nil
+		}
+	}
+	return 0, fmt.Errorf("find tracepoint %s: %w", name, ErrNoFunction)
+}
+
+// needsArgs is for a tracepoint whose shape differs between kernels: its callback
+// must have min to max parameters, the tracepoint's own included.
+func needsArgs(tracepoint string, min, max int) func(*kernel) error {
+	return func(k *kernel) error {
+		n, err := k.tracepointArgs(tracepoint)
+		if err != nil {
+			return err
+		}
+		if n < min || n > max {
+			return fmt.Errorf("use tracepoint %s with %d arguments: %w", tracepoint, n-1, ErrNoFunction)
+		}
+		return nil
+	}
+}
+
+func dropArgs(min int) func(*kernel) error {
+	return func(k *kernel) error {
+		if len(k.symbols) == 0 {
+			return fmt.Errorf("find tcp_v4_rcv in /proc/kallsyms: %w", ErrNoFunction)
+		}
+		return needsArgs("kfree_skb", min, 9)(k)
+	}
+}
+
+func packetArgs(want int) func(*kernel) error {
+	return func(k *kernel) error {
+		if k.fentryErr != nil {
+			return k.fentryErr
+		}
+		n, err := k.functionArgs("tcp_timewait_state_process")
+		if err != nil {
+			return err
+		}
+		if n != want {
+			return fmt.Errorf("use tcp_timewait_state_process with %d arguments: %w", n, ErrNoFunction)
+		}
+		return nil
+	}
+}

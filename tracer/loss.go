@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package tracer
+
+import (
+	"fmt"
+
+	"finwait/tracer/event"
+)
+
+// Indices into the kernel side's counters; enum counter in bpf/event.h.
+const (
+	countEvents = iota
+	countRingFull
+	countMapFull
+	countStateAgain
+	countDestroyAgain
+	countDropAgain
+)
+
+// Programs that come twice: what the first instance missed, the second picked up and counted.
+var twins = []struct {
+	first, second string
+	pickedUp      uint32
+}{
+	{"on_state", "on_state_again", countStateAgain},
+	{"on_destroy", "on_destroy_again", countDestroyAgain},
+	{"on_drop", "on_drop_again", countDropAgain},
+}
+
+// losses remembers what has been reported, so that each loss is reported once.
+type losses struct {
+	badRecords uint64
+	reported   map[event.LossReason]uint64
+	last       int64
+}
+
+// Counters are the kernel side's totals since the start of the trace.
+type Counters struct {
+	Events   uint64                      // records handed to the ring
+	PickedUp uint64                      // events that interrupted a program and were picked up by its second instance
+	Skipped  map[string]uint64           // recursion misses by program, as the kernel counts them
+	Lost     map[event.LossReason]uint64 // what is missing; every kernel-side reason is present, at zero too
+}
+
+// Counters reads the kernel side's totals.
+func (t *Tracer) Counters() (Counters, error) {
+	c := Counters{Skipped: map[string]uint64{}, Lost: map[event.LossReason]uint64{}}
+	sum := func(i uint32) (total uint64, err error) {
+		var per []uint64
+		if err := t.objects.maps["counters"].Lookup(i, &per); err != nil {
+			return 0, fmt.Errorf("read counter %d: %w", i, err)
+		}
+		for _, n := range per {
+			total += n
+		}
+		return total, nil
+	}
+	var err error
+	if c.Events, err = sum(countEvents); err != nil {
+		return c, err
+	}
+	if c.Lost[event.LossRingFull], err = sum(countRingFull); err != nil {
+		return c, err
+	}
+	if c.Lost[event.LossMapFull], err = sum(countMapFull); err != nil {
+		return c, err
+	}
+	c.Lost[event.LossBadRecord] = t.losses.badRecords
+	for name, p := range t.objects.programs {
+		stats, err := p.Stats()
+		if err != nil {
+			return c, fmt.Errorf("read recursion misses of %s: %w", name, err)
+		}
+		c.Skipped[name] = stats.RecursionMisses
+	}
+	c.Lost[event.LossRecursion] = 0
+	done := map[string]bool{}
+	for _, tw := range twins {
+		pickedUp, err := sum(tw.pickedUp)
+		if err != nil {
+			return c, err
+		}
+		c.PickedUp += pickedUp
+		done[tw.first], done[tw.second] = true, true
+		// What the first instance missed and the second did not pick up is lost. The
+		// second's own misses are not: they fall where the first one was free.
+		if missed := c.Skipped[tw.first]; missed > pickedUp {
+			c.Lost[event.LossRecursion] += missed - pickedUp
+		}
+	}
+	for name, missed := range c.Skipped {
+		if !done[name] {
+			c.Lost[event.LossRecursion] += missed
+		}
+	}
+	return c, nil
+}
+
+// reportLosses hands over what was lost since the last report.
+func (t *Tracer) reportLosses(h Handler) error {
+	c, err := t.Counters()
+	if err != nil {
+		return err
+	}
+	if t.losses.reported == nil {
+		t.losses.reported = map[event.LossReason]uint64{}
+	}
+	now := Now()
+	for _, reason := range event.LossReasons {
+		n := c.Lost[reason]
+		if before := t.losses.reported[reason]; n > before {
+			t.losses.reported[reason] = n
+			if err := h.Lost(event.Loss{KTime: now, Since: t.losses.last, Reason: reason, Count: n - before}); err != nil {
+				return err
+			}
+		}
+	}
+	t.losses.last = now
+	return nil
+}

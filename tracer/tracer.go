@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package tracer
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/cilium/ebpf/ringbuf"
+	"golang.org/x/sys/unix"
+
+	"finwait/tracer/event"
+)
+
+// Tracer is a running trace of this host.
+type Tracer struct {
+	opt     Options
+	probe   Probe
+	kernel  *kernel
+	objects *objects
+	reader  *ringbuf.Reader
+	status  []HookStatus
+	seed    Seed
+	losses  losses
+	attach  time.Duration
+	seen    []event.Sample // what existed at the start; handed over once
+}
+
+// Open loads and attaches everything, then lists what already exists. Errors wrap
+// ErrPrivilege or ErrKernel where that is the cause. Close must be called.
+func Open(opt Options) (*Tracer, error) {
+	began := time.Now()
+	if _, err := CheckPrivilege(); err != nil {
+		return nil, err
+	}
+	t := &Tracer{opt: opt.withDefaults(), kernel: &kernel{}}
+	var err error
+	if t.kernel.types, err = kernelTypes(); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrKernel, err)
+	}
+	if t.kernel.symbols, err = hostSymbols(); err != nil {
+		t.kernel.symbols = nil // the hooks that need them say so
+	}
+	if t.objects, err = newObjects(t.opt, t.kernel); err != nil {
+		return nil, privilegeOrKernel(err)
+	}
+	if t.reader, err = ringbuf.NewReader(t.objects.maps["events"]); err != nil {
+		return nil, errors.Join(fmt.Errorf("open the ring: %w", err), t.Close())
+	}
+	if err = t.start(); err != nil {
+		return nil, errors.Join(err, t.Close())
+	}
+	t.attach = time.Since(began)
+	if !opt.SkipSeed {
+		t.seen = t.seedAll()
+	}
+	return t, nil
+}
+
+func privilegeOrKernel(err error) error {
+	if isPrivilege(err) {
+		return fmt.Errorf("%w: %w", ErrPrivilege, err)
+	}
+	return fmt.Errorf("%w: %w", ErrKernel, err)
+}
+
+// start settles the probe and attaches the table of hooks.
+func (t *Tracer) start() error {
+	t.kernel.fentryErr = t.objects.tryFentry()
+	t.probe = t.opt.Probe
+	if t.probe == ProbeAuto {
+		t.probe = ProbeFentry
+		if t.kernel.fentryErr != nil {
+			t.probe = ProbeTimer
+		}
+	}
+	for _, h := range hooks(t.probe) {
+		s := t.hook(h)
+		t.status = append(t.status, s)
+		if s.Attached == "" && h.Required {
+			if h.Name == hookFentry && t.opt.Probe == ProbeAuto {
+				t.status = t.status[:len(t.status)-1]
+				t.kernel.fentryErr = errors.Join(s.Errs...)
+				return t.restart(ProbeTimer)
+			}
+			return fmt.Errorf("%w: hook %s: %w", ErrKernel, h.Name, errors.Join(s.Errs...))
+		}
+	}
+	return nil
+}
+
+// restart begins again with another probe, after one that promised well did not attach.
+func (t *Tracer) restart(p Probe) error {
+	if err := t.objects.detach(); err != nil {
+		return fmt.Errorf("detach: %w", err)
+	}
+	t.status = nil
+	for _, h := range hooks(p) {
+		s := t.hook(h)
+		t.status = append(t.status, s)
+		if s.Attached == "" && h.Required {
+			return fmt.Errorf("%w: hook %s: %w", ErrKernel, h.Name, errors.Join(s.Errs...))
+		}
+	}
+	t.probe = p
+	return nil
+}
+
+// hook goes down a hook's ladder.
+func (t *Tracer) hook(h Hook) HookStatus {
+	s := HookStatus{Hook: h}
+	for _, w := range h.Ways {
+		if err := t.try(w); err != nil {
+			s.Errs = append(s.Errs, fmt.Errorf("%s: %w", w.Name, err))
+			continue
+		}
+		s.Attached = w.Name
+		break
+	}
+	return s
+}
+
+func (t *Tracer) try(w Way) error {
+	if w.usable != nil {
+		if err := w.usable(t.kernel); err != nil {
+			return err
+		}
+	}
+	if err := t.objects.load(w.Programs); err != nil {
+		return err
+	}
+	return t.objects.attach(w.Programs)
+}
+
+// Probe returns the TIME_WAIT probe in use: ProbeFentry or ProbeTimer.
+func (t *Tracer) Probe() Probe { return t.probe }
+
+// FentryError tells why the fentry probe cannot be used here; nil if it can.
+func (t *Tracer) FentryError() error { return t.kernel.fentryErr }
+
+// Hooks returns what became of every hook, in the order of attaching.
+func (t *Tracer) Hooks() []HookStatus { return t.status }
+
+// AttachTime is how long loading and attaching took.
+func (t *Tracer) AttachTime() time.Duration { return t.attach }
+
+// Seed returns what existed when tracing began.
+func (t *Tracer) Seed() Seed { return t.seed }
+
+// Close detaches and releases everything. A trace that is to end without loss ends with Run.
+func (t *Tracer) Close() error {
+	var errs []error
+	if t.reader != nil {
+		errs = append(errs, t.reader.Close())
+	}
+	if t.objects != nil {
+		errs = append(errs, t.objects.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// Tick is the length of a jiffy, from the resolution of the kernel's coarse clock.
+func Tick() (time.Duration, error) {
+	var ts unix.Timespec
+	if err := unix.ClockGetres(unix.CLOCK_MONOTONIC_COARSE, &ts); err != nil {
+		return 0, fmt.Errorf("read the length of a jiffy: %w", err)
+	}
+	return time.Duration(ts.Nano()), nil
+}
+
+// Now is the kernel's CLOCK_MONOTONIC, the clock of every sample, in nanoseconds.
+func Now() int64 {
+	var ts unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &ts); err != nil {
+		panic(err) // the clock exists on every Linux
+	}
+	return ts.Nano()
+}
