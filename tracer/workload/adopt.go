@@ -53,6 +53,9 @@ func (w *worker) adopt() (half, error) {
 		return half{}, err
 	}
 	h.Side.Closer = CloserPeer
+	if err := acknowledge(fd); err != nil {
+		return half{}, err
+	}
 	if err := closeSocket(fd); err != nil {
 		return half{}, err
 	}

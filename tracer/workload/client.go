@@ -25,7 +25,7 @@ type connection struct {
 // accepted it and has answered. A connect error the ledger wants is not an error.
 func (w *worker) connect(r request) (*connection, error) {
 	c := &connection{fd: -1, kind: r.Kind, half: half{
-		ID: r.ID, Kind: r.Kind, Successor: r.Successor, Began: time.Now(), Side: w.side(),
+		ID: r.ID, Kind: r.Kind, Successor: r.Successor, Prompt: r.Prompt, Began: time.Now(), Side: w.side(),
 	}}
 	if r.Label != "" {
 		c.half.Kind = r.Label
@@ -102,7 +102,7 @@ func (k Kind) failsWith(err error) bool {
 }
 
 func (c *connection) greet() error {
-	if err := write(c.fd, greeting(c.kind, c.half.ID)); err != nil {
+	if err := write(c.fd, c.greeting()); err != nil {
 		return err
 	}
 	if c.kind == UnreadData {
@@ -199,8 +199,13 @@ func (c *connection) endure() error {
 		return err
 	}
 	s.Closer, s.Method = CloserPeer, method
-	if method == MethodTimeout || method == MethodAbort {
+	switch {
+	case method == MethodTimeout || method == MethodAbort:
 		s.Closer = CloserKernel
+	case method == MethodFin && c.half.Prompt:
+		if err := acknowledge(c.fd); err != nil {
+			return err
+		}
 	}
 	return closeSocket(c.fd)
 }

@@ -14,10 +14,10 @@ import (
 
 // TCP states as the kernel numbers them (enum in include/net/tcp_states.h).
 const (
-	stateNone        = 0 // no such socket
-	stateEstablished = 1
-	stateTimeWait    = 6
-	stateListen      = 10
+	stateNone     = 0 // no such socket
+	stateFinWait2 = 5
+	stateTimeWait = 6
+	stateListen   = 10
 )
 
 // passing is the set of states a connection only passes through on its way to nothing

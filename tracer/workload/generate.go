@@ -84,7 +84,11 @@ func (s *generator) make(kind Kind) error {
 // next gives the connection its number, unique in the lab.
 func (s *generator) next(kind Kind) request {
 	s.w.serial++
-	return request{Kind: kind, ID: uint32(s.r.Index)<<24 | uint32(s.w.serial)}
+	return request{
+		Kind: kind, ID: uint32(s.r.Index)<<24 | uint32(s.w.serial),
+		// Both ways into TIME_WAIT. An orphan must see its FIN acknowledged.
+		Prompt: kind == OrphanFinWait2 || s.rng.IntN(2) == 0,
+	}
 }
 
 func (s *generator) fixed(kind Kind, port uint16) request {

@@ -22,7 +22,7 @@ type Options struct {
 	// Seed orders a storm's closes.
 	Seed uint64
 	// FinTimeout is tcp_fin_timeout, in whole seconds: how long an orphan waits in
-	// FIN_WAIT2. 0 leaves the kernel's default, a minute.
+	// FIN_WAIT2. 0 leaves the kernel's default, a minute, which a storm always has.
 	FinTimeout time.Duration
 }
 
@@ -126,7 +126,7 @@ func (l *Lab) NetNS() uint32 { return l.ns.inode }
 func (l *Lab) PIDs() []int {
 	var pids []int
 	for _, p := range l.processes() {
-		if p.alive() {
+		if !p.ended.Load() {
 			pids = append(pids, p.pid())
 		}
 	}
@@ -189,6 +189,17 @@ func (l *Lab) settle(ctx context.Context) error {
 	})
 }
 
+// awaitOrphan waits until a closed socket has come to FIN_WAIT2, and reports whether it
+// is still there: tcp_fin_timeout may be over.
+func (l *Lab) awaitOrphan(ctx context.Context, t tuple) (waiting bool, err error) {
+	err = await(ctx, "an orphan in FIN_WAIT2", func() (bool, error) {
+		state, err := l.diag.state(t)
+		waiting = state == stateFinWait2
+		return waiting || state == stateNone, err
+	})
+	return waiting, err
+}
+
 // await looks again and again until something holds.
 func await(ctx context.Context, what string, holds func() (bool, error)) error {
 	tick := time.NewTicker(time.Millisecond)
@@ -210,7 +221,7 @@ func await(ctx context.Context, what string, holds func() (bool, error)) error {
 // the same 4-tuple unless they are meant to.
 func (l *Lab) destination(k Kind) request {
 	l.serial++
-	r := request{Kind: k, ID: uint32(l.serial)}
+	r := request{Kind: k, ID: uint32(l.serial), Prompt: !k.Scripted() && k != Refused}
 	switch {
 	case k == IPv6:
 		r.Dest = netip.AddrPortFrom(netip.IPv6Loopback(), demoPort)

@@ -73,7 +73,12 @@ type Close struct {
 	Client *Side `json:"client"`
 	Server *Side `json:"server,omitempty"`
 	// Successor: this connection has the 4-tuple of the row before it, out of TIME_WAIT.
-	Successor    bool   `json:"successor,omitempty"`
+	Successor bool `json:"successor,omitempty"`
+	// Prompt: the side that closed second acknowledged the first FIN at once and closed
+	// then. A socket without a descriptor has become a mini-socket in FIN_WAIT2 in
+	// between. Otherwise the ACK most likely came with the second FIN, and the
+	// mini-socket began in TIME_WAIT.
+	Prompt       bool   `json:"prompt,omitempty"`
 	ConnectError string `json:"connect_error,omitempty"` // an errno's name
 
 	Began time.Time `json:"began"` // before connect()
@@ -160,7 +165,7 @@ func join(clients, servers []half) ([]Close, error) {
 	closes := make([]Close, 0, len(clients))
 	for _, c := range clients {
 		row := Close{
-			Kind: c.Kind, Client: &c.Side, Successor: c.Successor,
+			Kind: c.Kind, Client: &c.Side, Successor: c.Successor, Prompt: c.Prompt,
 			ConnectError: c.ConnectError, Began: c.Began, Ended: c.Ended,
 		}
 		if s, ok := ends[c.ID]; ok {

@@ -15,9 +15,8 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
-
-	"golang.org/x/sys/unix"
 )
 
 // process is a worker, seen from the coordinator.
@@ -32,8 +31,8 @@ type process struct {
 	answers  *json.Decoder
 	errors   *bytes.Buffer
 
-	wait   sync.Once
-	waited error
+	ending sync.Once
+	ended  atomic.Bool
 }
 
 // start re-executes the binary inside the namespace: fork() copies the namespace of the
@@ -121,13 +120,10 @@ func (p *process) exchange(ctx context.Context, talk func() error) error {
 
 // kill ends the worker and waits until it has: its sockets are closed then.
 func (p *process) kill() {
-	p.wait.Do(func() {
+	p.ending.Do(func() {
 		_ = p.cmd.Process.Kill() // fails only for a process that is over
 		_ = p.in.Close()
-		p.waited = p.cmd.Wait()
+		_ = p.cmd.Wait() // "signal: killed"
+		p.ended.Store(true)
 	})
-}
-
-func (p *process) alive() bool {
-	return unix.Kill(p.pid(), 0) == nil
 }

@@ -71,11 +71,12 @@ func (l *Lab) perform(ctx context.Context, k Kind) ([]Close, error) {
 		return l.meet(ctx, 0, l.clientRuns(r))
 	}
 	closes, err := l.meet(ctx, 1, l.clientRuns(l.destination(k)))
-	if k == OrphanFinWait2 {
-		for _, c := range closes {
-			l.held[c.Client.tuple()], l.held[c.Server.tuple()] = true, true
-		}
+	if err != nil || k != OrphanFinWait2 {
+		return closes, err
 	}
+	orphan, holder := closes[0].Client.tuple(), closes[0].Server.tuple()
+	l.held[orphan], l.held[holder] = true, true
+	_, err = l.awaitOrphan(ctx, orphan)
 	return closes, err
 }
 

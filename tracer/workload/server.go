@@ -135,7 +135,7 @@ func (s *server) welcome(fd int, h half, aside bool) error {
 	if err := readFull(fd, b[:]); err != nil {
 		return err
 	}
-	if h.Kind, h.ID, err = parseGreeting(b[:]); err != nil {
+	if err := h.parseGreeting(b[:]); err != nil {
 		return err
 	}
 	if aside && h.Kind == Sigkill {
@@ -185,6 +185,11 @@ func (s *server) act(fd int, h *half) error {
 		return err
 	}
 	h.Side.Closer, h.Side.Method = CloserPeer, method
+	if h.Prompt && method == MethodFin {
+		if err := acknowledge(fd); err != nil {
+			return err
+		}
+	}
 	switch h.Kind {
 	case OrphanFinWait2:
 		s.mu.Lock()

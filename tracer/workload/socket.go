@@ -166,6 +166,15 @@ func readable(fd int) error {
 	return nil
 }
 
+// acknowledge sends the ACK that the kernel would keep for up to 40 ms, in case there is
+// something to send it with. The other end's FIN is then acknowledged before ours comes.
+func acknowledge(fd int) error {
+	if err := unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_QUICKACK, 1); err != nil {
+		return fmt.Errorf("acknowledge: %w", err)
+	}
+	return nil
+}
+
 func closeSocket(fd int) error {
 	// Linux has let go of the descriptor even when close() reports EINTR.
 	if err := unix.Close(fd); err != nil && !errors.Is(err, unix.EINTR) {

@@ -30,12 +30,17 @@ const (
 // Storm makes exactly n closes of mixed kinds at full speed, between several processes
 // that are clients and servers at once, and returns when the last state of each has been
 // reached. TIME_WAIT stays, except where the ledger says otherwise.
-func (l *Lab) Storm(ctx context.Context, n int) (Ledger, error) {
+func (l *Lab) Storm(ctx context.Context, n int) (ledger Ledger, err error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	if err := l.recruit(ctx); err != nil {
 		return Ledger{}, fmt.Errorf("raise storm: %w", err)
 	}
+	restore, err := l.ns.tune(setting{name: "ipv4.tcp_fin_timeout", value: "60"})
+	if err != nil {
+		return Ledger{}, fmt.Errorf("raise storm: %w", err)
+	}
+	defer func() { err = errors.Join(err, restore()) }()
 	before, err := l.counters()
 	if err != nil {
 		return Ledger{}, err
@@ -135,7 +140,11 @@ func (l *Lab) phase(
 			expected[c.Side.Peer.Port()]++
 		}
 		if c.Kind == OrphanFinWait2 {
-			clients[i].Side.TimeWait = true // once its peer is released, below
+			// Enters TIME_WAIT when its peer is released, below.
+			clients[i].Side.TimeWait, err = l.awaitOrphan(ctx, c.Side.tuple())
+			if err != nil {
+				return nil, err
+			}
 		}
 	}
 	var servers []half

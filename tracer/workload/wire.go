@@ -33,6 +33,7 @@ type request struct {
 	Dest      netip.AddrPort `json:"dest"`
 	Source    netip.AddrPort `json:"source"`
 	Successor bool           `json:"successor,omitempty"`
+	Prompt    bool           `json:"prompt,omitempty"`
 	OnePort   uint16         `json:"one_port,omitempty"` // all that connect() may choose
 	Count     int            `json:"count,omitempty"`
 	Plan      []share        `json:"plan,omitempty"`
@@ -58,6 +59,7 @@ type half struct {
 	Kind         Kind      `json:"kind"`
 	Side         Side      `json:"side"`
 	Successor    bool      `json:"successor,omitempty"`
+	Prompt       bool      `json:"prompt,omitempty"`
 	ConnectError string    `json:"connect_error,omitempty"`
 	Began        time.Time `json:"began"`
 	Ended        time.Time `json:"ended"`
@@ -73,17 +75,21 @@ type share struct {
 // this is in the ledger, and how it shall end. The server answers with one byte.
 const greetingLen = 8
 
-func greeting(k Kind, id uint32) []byte {
+func (c *connection) greeting() []byte {
 	b := make([]byte, greetingLen)
-	b[0] = byte(k.code())
-	binary.BigEndian.PutUint32(b[4:], id)
+	b[0] = byte(c.kind.code())
+	if c.half.Prompt {
+		b[1] = 1
+	}
+	binary.BigEndian.PutUint32(b[4:], c.half.ID)
 	return b
 }
 
-func parseGreeting(b []byte) (Kind, uint32, error) {
+func (h *half) parseGreeting(b []byte) error {
 	k, ok := kindOf(int(b[0]))
 	if !ok {
-		return "", 0, fmt.Errorf("parse greeting: no kind has code %d", b[0])
+		return fmt.Errorf("parse greeting: no kind has code %d", b[0])
 	}
-	return k, binary.BigEndian.Uint32(b[4:]), nil
+	h.Kind, h.Prompt, h.ID = k, b[1] == 1, binary.BigEndian.Uint32(b[4:])
+	return nil
 }

@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"errors"
+	"os"
+	"strconv"
+	"testing"
+	"time"
+
+	"finwait/tracer"
+	"finwait/tracer/event"
+	"finwait/tracer/workload"
+)
+
+// probes are the TIME_WAIT probes that this kernel allows.
+func probes(t *testing.T) []tracer.Probe {
+	t.Helper()
+	needsKernel(t)
+	tr, err := tracer.Open(tracer.Options{SkipSeed: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tr.Close()
+	if tr.Probe() == tracer.ProbeTimer {
+		return []tracer.Probe{tracer.ProbeTimer}
+	}
+	list := []tracer.Probe{tracer.ProbeFentry}
+	if timer, err := tracer.Open(tracer.Options{SkipSeed: true, Probe: tracer.ProbeTimer}); err == nil {
+		list = append(list, tracer.ProbeTimer)
+		timer.Close()
+	}
+	return list
+}
+
+// TestFeatureKinds makes every kind of close once, and holds the trace against what was done.
+func TestFeatureKinds(t *testing.T) {
+	for _, probe := range probes(t) {
+		t.Run(probe.String(), func(t *testing.T) {
+			for _, kind := range workload.Kinds() {
+				t.Run(string(kind), func(t *testing.T) {
+					lab, ctx := newLab(t, workload.Options{FinTimeout: 2 * time.Second})
+					r := trace(t, ctx, lab, tracer.Options{Probe: probe})
+					ledger, err := lab.Run(ctx, kind)
+					if errors.Is(err, errors.ErrUnsupported) {
+						t.Skipf("kernel lacks: %v", err)
+					}
+					if err != nil {
+						t.Fatal(err)
+					}
+					r.settled(nil)
+					if kind == workload.OrphanFinWait2 {
+						r.settled(func() bool { return r.flow.Stats().TimeWaits == 0 })
+					}
+					r.finish()
+					compare(t, ledger.Closes, r)
+					compareCounters(t, ledger.Kernel(), r)
+					r.nothingLost()
+					kindDetails(t, kind, r)
+				})
+			}
+		})
+	}
+}
+
+// kindDetails checks what is special about a kind, beyond the ledger's columns.
+func kindDetails(t *testing.T, kind workload.Kind, r *rig) {
+	t.Helper()
+	switch kind {
+	case workload.TWFinAgain:
+		restarts := -1
+		err := r.flow.OpenTimeWaits(tracer.Now(), func(tr *event.Transition) error {
+			restarts = tr.TimeWait.Restarts
+			return nil
+		})
+		if err != nil || restarts != 1 {
+			t.Errorf("restarts %d, want 1 (%v)", restarts, err)
+		}
+	case workload.OrphanFinWait2:
+		last := r.rows[len(r.rows)-1]
+		if last.Old != event.FinWait2 || last.New != event.Close || last.Orphan != event.EndExpired {
+			t.Errorf("last row %v → %v, orphan %v; want the orphan's FIN_WAIT2 to expire", last.Old, last.New, last.Orphan)
+		}
+	case workload.TWReused:
+		for _, row := range r.rows {
+			if row.TimeWait != nil && (row.TimeWait.Successor.PID == 0 || row.TimeWait.SuccessorCookie == 0 && row.Cookie != 0) {
+				t.Errorf("the successor is not named: %+v", *row.TimeWait)
+			}
+		}
+	case workload.Sigkill:
+		if row := r.rows[0]; row.Process.Signal != 9 {
+			t.Errorf("signal %d on the first row, want 9", row.Process.Signal)
+		}
+	case workload.ClientFirst, workload.ServerFirst:
+		for _, row := range r.rows {
+			if !row.PeerProcess.Known() || row.PeerProcess.PID == row.Process.PID {
+				t.Errorf("%v → %v: the other end's process is %+v", row.Old, row.New, row.PeerProcess)
+			}
+			if row.Role == event.RoleUnknown {
+				t.Errorf("%v → %v: role not known", row.Old, row.New)
+			}
+			if row.Duration < 0 {
+				t.Errorf("%v → %v: duration not known", row.Old, row.New)
+			}
+		}
+	case workload.Thread:
+		for _, row := range r.rows {
+			if row.New == event.FinWait1 && row.Process.TID == row.Process.PID {
+				t.Errorf("the closing thread is %d, the process itself; want another one", row.Process.TID)
+			}
+		}
+	}
+}
+
+// TestFeatureStorm is the bar: thousands of scripted closes at full speed by several
+// processes, every verdict right, no wrong process, every count equal to the kernel's,
+// and nothing lost. FINWAIT_STORM sets how many.
+func TestFeatureStorm(t *testing.T) {
+	n := 20000
+	if os.Getenv("FINWAIT_EMULATOR") != "" {
+		n = 1000
+	}
+	if s := os.Getenv("FINWAIT_STORM"); s != "" {
+		n, _ = strconv.Atoi(s)
+	}
+	for _, probe := range probes(t) {
+		t.Run(probe.String(), func(t *testing.T) {
+			lab, ctx := newLab(t, workload.Options{})
+			r := trace(t, ctx, lab, tracer.Options{Probe: probe, RingBytes: 64 << 20})
+			began := time.Now()
+			ledger, err := lab.Storm(ctx, n)
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Logf("%d closes in %v", len(ledger.Closes), time.Since(began).Round(time.Millisecond))
+			r.settled(nil)
+			r.finish()
+			compare(t, ledger.Closes, r)
+			compareCounters(t, ledger.Kernel(), r)
+			r.nothingLost()
+		})
+	}
+}

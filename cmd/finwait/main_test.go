@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"os"
+	"os/signal"
+	"syscall"
+	"testing"
+
+	"finwait/tracer"
+	"finwait/tracer/workload"
+)
+
+func TestMain(m *testing.M) {
+	workload.Main() // the lab's workers are this binary again
+	if os.Getenv(asProgram) != "" {
+		os.Exit(run(os.Args[1:]))
+	}
+	signal.Ignore(syscall.SIGPIPE)
+	os.Exit(m.Run())
+}
+
+// asProgram makes this test binary behave as finwait itself.
+const asProgram = "FINWAIT_TEST_AS_PROGRAM"
+
+// needsKernel skips a test that cannot trace here, and fails it where it must.
+func needsKernel(t *testing.T) {
+	t.Helper()
+	if _, err := tracer.CheckPrivilege(); err != nil {
+		if os.Getenv("FINWAIT_REQUIRE_KERNEL") != "" {
+			t.Fatal(err)
+		}
+		t.Skip(err)
+	}
+}

@@ -1,0 +1,180 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"finwait/tracer"
+	"finwait/tracer/event"
+	"finwait/tracer/flow"
+	"finwait/tracer/workload"
+)
+
+// rig is a lab, a trace of its namespace, and everything that the trace said.
+type rig struct {
+	t      *testing.T
+	lab    *workload.Lab
+	tracer *tracer.Tracer
+	flow   *flow.Flow
+	ctx    context.Context
+	stop   context.CancelFunc
+	ended  chan error
+	asked  chan question
+
+	rows     []event.Transition
+	failures []event.ConnectError
+	releases []event.Release
+	losses   []event.Loss
+	pending  *question
+}
+
+// question is answered when everything before `after` has come out of the flow.
+type question struct {
+	after int64
+	met   func() bool
+	done  chan struct{}
+}
+
+// labTime bounds a whole test in a lab; it is a safety net, not an expectation.
+const labTime = 4 * time.Minute
+
+func newLab(t *testing.T, opt workload.Options) (*workload.Lab, context.Context) {
+	t.Helper()
+	needsKernel(t)
+	ctx, cancel := context.WithTimeout(t.Context(), labTime)
+	t.Cleanup(cancel)
+	lab, err := workload.New(ctx, opt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := lab.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return lab, ctx
+}
+
+// trace starts tracing a lab.
+func trace(t *testing.T, ctx context.Context, lab *workload.Lab, opt tracer.Options) *rig {
+	t.Helper()
+	opt.Filter.NetNS = lab.NetNS()
+	tr, err := tracer.Open(opt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { tr.Close() })
+	tick, err := tracer.Tick()
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &rig{t: t, lab: lab, tracer: tr, ended: make(chan error, 1), asked: make(chan question)}
+	r.flow = flow.New(r, flow.Options{Tick: tick})
+	r.ctx, r.stop = context.WithCancel(ctx)
+	go func() { r.ended <- tr.Run(r.ctx, r) }()
+	return r
+}
+
+// The rig is a tracer.Handler ...
+func (r *rig) Sample(s *event.Sample) error { return r.flow.Sample(s) }
+
+func (r *rig) Advance(ktime int64) error {
+	if err := r.flow.Advance(ktime); err != nil {
+		return err
+	}
+	if r.pending == nil {
+		select {
+		case q := <-r.asked:
+			r.pending = &q
+		default:
+			return nil
+		}
+	}
+	if ktime-int64(60*time.Millisecond) > r.pending.after && (r.pending.met == nil || r.pending.met()) {
+		close(r.pending.done)
+		r.pending = nil
+	}
+	return nil
+}
+
+func (r *rig) Lost(l event.Loss) error {
+	r.losses = append(r.losses, l)
+	return nil
+}
+
+// ... and a flow.Handler.
+func (r *rig) Transition(t *event.Transition) error {
+	row := *t
+	if t.TimeWait != nil {
+		info := *t.TimeWait
+		row.TimeWait = &info
+	}
+	r.rows = append(r.rows, row)
+	return nil
+}
+
+func (r *rig) ConnectError(e *event.ConnectError) error {
+	r.failures = append(r.failures, *e)
+	return nil
+}
+
+func (r *rig) Release(e *event.Release) error {
+	r.releases = append(r.releases, *e)
+	return nil
+}
+
+// settled waits until everything that has happened so far has come out, and until met
+// (which runs on the tracing goroutine) holds.
+func (r *rig) settled(met func() bool) {
+	r.t.Helper()
+	q := question{after: tracer.Now(), met: met, done: make(chan struct{})}
+	select {
+	case r.asked <- q:
+		select {
+		case <-q.done:
+			return
+		case <-r.ctx.Done():
+		}
+	case <-r.ctx.Done():
+	}
+	r.t.Fatal("the trace did not come to the expected point in time")
+}
+
+// finish ends the trace in an orderly way. Afterwards the rig's fields may be read.
+func (r *rig) finish() {
+	r.t.Helper()
+	r.stop()
+	if err := <-r.ended; err != nil && !errors.Is(err, context.Canceled) {
+		r.t.Fatal(err)
+	}
+	if err := r.flow.Flush(); err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+// nothingLost fails the test if anything was lost or missed.
+func (r *rig) nothingLost() {
+	r.t.Helper()
+	c, err := r.tracer.Counters()
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	for reason, n := range c.Lost {
+		if n != 0 {
+			r.t.Errorf("%d lost: %v (skipped: %v)", n, reason, c.Skipped)
+		}
+	}
+	if s := r.flow.Stats(); s.Evicted+s.Duplicates+s.Unmatched != 0 {
+		r.t.Errorf("evicted %d, duplicates %d, unmatched %d", s.Evicted, s.Duplicates, s.Unmatched)
+	}
+	for i := range r.rows {
+		if r.rows[i].Incomplete {
+			r.t.Errorf("incomplete: %+v", r.rows[i])
+		}
+	}
+	r.t.Logf("%d events, %d picked up by a second instance, none lost", c.Events, c.PickedUp)
+}
