@@ -46,8 +46,10 @@ enum tw_reason {
 };
 
 enum event_flags {
-	EVENT_OWNER = 1 << 0,	    /* struct owner follows */
-	EVENT_CALL = 1 << 1,	    /* made by a local call, in the caller's context */
+	EVENT_OWNER = 1 << 0, /* struct owner follows */
+	EVENT_CALL =
+		1
+		<< 1, /* made by a local call, in the caller's context; by ss -K for a mini-socket */
 	EVENT_EXITING = 1 << 2,	    /* the caller was exiting */
 	EVENT_ORPHAN = 1 << 3,	    /* no descriptor refers to the socket (SOCK_DEAD) */
 	EVENT_CLOSING = 1 << 4,	    /* the file's last reference is gone: close(), not shutdown() */

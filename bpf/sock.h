@@ -5,6 +5,7 @@
 
 #define AF_INET	    2
 #define AF_INET6    10
+#define AF_NETLINK  16
 #define IPPROTO_TCP 6
 
 /* The bytes 00 00 ff ff in front of an IPv4 address mapped into IPv6, as they lie in memory. */

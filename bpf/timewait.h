@@ -87,6 +87,21 @@ static __always_inline struct sock *taker(const struct event *tw, struct cpu_inf
 	return takes_over(tw, sk) ? sk : NULL;
 }
 
+/* Is current in a call on a netlink socket? ss -K ends mini-sockets from there (tcp_abort()). */
+static __always_inline bool in_netlink_call(void)
+{
+	struct task_struct *task;
+	struct pt_regs *regs;
+	struct sock *sk;
+
+	if (!have_task_regs)
+		return false;
+	task = bpf_get_current_task_btf();
+	regs = (struct pt_regs *)bpf_task_pt_regs(task);
+	sk = sock_of_fd(task, regs_first_arg(regs));
+	return sk && BPF_CORE_READ(sk, __sk_common.skc_family) == AF_NETLINK;
+}
+
 /*
  * The timer was taken off. Expiry, an early end and a re-arm into another bucket
  * of the timer wheel look alike here; `reason` is set where it is certain, and
@@ -116,6 +131,8 @@ static __always_inline void tw_dead(struct inet_timewait_sock *tw, __u8 reason)
 			/* at or past its time it has most likely expired: evidence decides */
 			if ((__s64)(e.jiffies - e.expires) >= 0)
 				reason = TW_EXPIRED;
+			if (in_netlink_call())
+				e.flags |= EVENT_CALL;
 			cpu->cut_cookie = e.cookie;
 			cpu->cut_sock = e.sock;
 			__builtin_memcpy(cpu->cut_local, e.local, sizeof(e.local));
@@ -161,7 +178,6 @@ static __always_inline void tw_reopened(struct request_sock *req)
 		tw_explain(&e, TW_SYN);
 }
 
-#define TCP_FLAG_FIN 0x01
 #define TCP_FLAG_RST 0x04
 #define ETH_P_IP     bpf_htons(0x0800)
 #define ETH_P_IPV6   bpf_htons(0x86dd)
@@ -185,12 +201,16 @@ static __always_inline void tw_segment(struct sk_buff *skb, struct sock *sk)
 
 	if (!cpu || bpf_probe_read_kernel(&bits, 1, th + 13))
 		return;
-	if (sk && BPF_CORE_READ(sk, __sk_common.skc_state) == TCP_TIME_WAIT &&
-	    !(bits & TCP_FLAG_RST)) {
-		tw_armed((struct inet_timewait_sock *)sk, 0, EVENT_REQUEUED);
+	if (sk && (__u64)sk != cpu->cut_sock && !(bits & TCP_FLAG_RST)) {
+		if (BPF_CORE_READ(sk, __sk_common.skc_state) == TCP_TIME_WAIT)
+			tw_armed((struct inet_timewait_sock *)sk, 0, EVENT_REQUEUED);
 		return;
 	}
-	if (!(bits & TCP_FLAG_RST) || !cpu->cut_sock)
+	/*
+	 * The segment has just ended its mini-socket: an RST, or data for an orphan's
+	 * FIN_WAIT2, which the kernel answers with an RST.
+	 */
+	if (!cpu->cut_sock)
 		return;
 	bpf_probe_read_kernel(ports, sizeof(ports), th);
 	if (BPF_CORE_READ(skb, protocol) == ETH_P_IP) {

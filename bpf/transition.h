@@ -99,14 +99,26 @@ static __always_inline void read_sock(struct event *e, struct sock *sk)
  * Only close() and shutdown() lead to FIN_WAIT1 and LAST_ACK. A step to CLOSE
  * without an error is a call's when a task holds the socket's lock: softirqs
  * wait for that lock, so whoever runs is the holder. tcp_abort() also holds it,
- * from somebody else's task, and leaves ECONNABORTED.
+ * from somebody else's task, and leaves ECONNABORTED. A holder also takes the
+ * segments that came meanwhile, in release_sock(): those end FIN_WAIT1 and
+ * FIN_WAIT2 by themselves, so there the call must have had a reason for its RST.
  */
-static __always_inline bool is_call(struct sock *sk, int old, int new)
+static __always_inline bool is_call(struct sock *sk, int old, int new, const struct event *e)
 {
 	if (new == TCP_FIN_WAIT1 || new == TCP_LAST_ACK)
 		return true;
-	return new == TCP_CLOSE && !sk->sk_err &&
-	       sk->sk_lock.owned &&old != TCP_LAST_ACK &&old != TCP_CLOSING;
+	if (new != TCP_CLOSE || e->error || !sk->sk_lock.owned)
+		return false;
+	switch (old) {
+	case TCP_LAST_ACK:
+	case TCP_CLOSING:
+		return false;
+	case TCP_FIN_WAIT1:
+	case TCP_FIN_WAIT2:
+		return e->unread || (e->flags & (EVENT_LINGER0 | EVENT_LINGER2)) ||
+		       !(e->flags & EVENT_SHUT_BOTH);
+	}
+	return true;
 }
 
 /* close() and exit drop the file's last reference first; shutdown() does not. The kernel's own sockets have no file. */
@@ -144,7 +156,7 @@ static __always_inline void on_closing(struct sock *sk, int old, int new, __u64 
 	    (old == TCP_FIN_WAIT2 || old == TCP_CLOSING || old == TCP_FIN_WAIT1) &&
 	    tw_table_is_full(BPF_CORE_READ(sk, __sk_common.skc_net.net)))
 		e.flags |= EVENT_FULL;
-	if (is_call(sk, old, new)) {
+	if (is_call(sk, old, new, &e)) {
 		e.flags |= EVENT_CALL;
 		if (BPF_CORE_READ(current_task(), flags) & PF_EXITING)
 			e.flags |= EVENT_EXITING;

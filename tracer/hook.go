@@ -29,8 +29,9 @@ type HookStatus struct {
 
 // Names of the hooks that other code refers to.
 const (
-	hookTimer  = "time_wait_timer"
-	hookFentry = "time_wait_fentry"
+	hookTimer   = "time_wait_timer"
+	hookSegment = "time_wait_segment"
+	hookFentry  = "time_wait_fentry"
 )
 
 // hooks is the table. Order is the order of attaching: what is needed to understand
@@ -75,7 +76,7 @@ func hooks(probe Probe) []Hook {
 		})
 	} else {
 		table = append(table, Hook{
-			Name: "time_wait_segment",
+			Name: hookSegment,
 			Sees: "the segment that turns FIN_WAIT2 into TIME_WAIT, restarts the minute, or ends it (RST)",
 			Lost: "FIN_WAIT2 → TIME_WAIT of a closed socket and restarts are shown only when TIME_WAIT ends; an end by RST is \"unknown\"",
 			Ways: []Way{

@@ -142,6 +142,16 @@ func (t *Tracer) FentryError() error { return t.kernel.fentryErr }
 // Hooks returns what became of every hook, in the order of attaching.
 func (t *Tracer) Hooks() []HookStatus { return t.status }
 
+// SegmentsSeen reports whether every segment that ends a TIME_WAIT is seen.
+func (t *Tracer) SegmentsSeen() bool {
+	for _, h := range t.status {
+		if h.Name == hookSegment || h.Name == hookFentry {
+			return h.Attached != ""
+		}
+	}
+	return false
+}
+
 // AttachTime is how long loading and attaching took.
 func (t *Tracer) AttachTime() time.Duration { return t.attach }
 

@@ -136,7 +136,7 @@ func runDemo(ctx context.Context, w, stderr io.Writer, f liveFlags, wait bool) e
 	start := describe(t, tick)
 	s := newSink(out, &f, start.Clock, useColor(f.color, w))
 	n := &narrator{
-		session: newSession(s, &f, flt, flow.Options{Tick: tick, Namer: proc.New("/proc")}, out.flush),
+		session: newSession(s, &f, flt, flow.Options{Tick: tick, Namer: proc.New("/proc"), SegmentsSeen: t.SegmentsSeen()}, out.flush),
 		out:     out, plain: f.output != "json", stories: make(chan story),
 	}
 	if ts, ok := s.(traceSink); ok {

@@ -52,7 +52,7 @@ func runLive(ctx context.Context, w, stderr io.Writer, f liveFlags) error {
 	out := newStdout(w)
 	start := describe(t, tick)
 	s := newSink(out, &f, start.Clock, useColor(f.color, w))
-	x := newSession(s, &f, flt, flow.Options{Tick: tick, Namer: proc.New("/proc")}, out.flush)
+	x := newSession(s, &f, flt, flow.Options{Tick: tick, Namer: proc.New("/proc"), SegmentsSeen: t.SegmentsSeen()}, out.flush)
 	if ts, ok := s.(traceSink); ok {
 		if err := ts.Start(start); err != nil {
 			return err

@@ -73,7 +73,7 @@ func trace(t *testing.T, ctx context.Context, lab *workload.Lab, opt tracer.Opti
 		t.Fatal(err)
 	}
 	r := &rig{t: t, lab: lab, tracer: tr, ended: make(chan error, 1), asked: make(chan question)}
-	r.flow = flow.New(r, flow.Options{Tick: tick})
+	r.flow = flow.New(r, flow.Options{Tick: tick, SegmentsSeen: tr.SegmentsSeen()})
 	r.ctx, r.stop = context.WithCancel(ctx)
 	go func() { r.ended <- tr.Run(r.ctx, r) }()
 	return r

@@ -67,6 +67,7 @@ func (x *session) Advance(ktime int64) error {
 // Lost shows a loss, whatever the filters are.
 func (x *session) Lost(l event.Loss) error {
 	x.end.Lost[l.Reason] += l.Count
+	x.flow.Lossy()
 	return x.sink.Loss(&l)
 }
 

@@ -22,6 +22,9 @@ type Options struct {
 	Tick     time.Duration // length of a jiffy; 0: 4 ms
 	MaxConns int           // connections followed at a time; 0: 1,048,576
 	Namer    Namer         // completes processes; nil: they stay as the kernel names them
+	// SegmentsSeen: the segments that end a TIME_WAIT are reported, so that their
+	// absence means something.
+	SegmentsSeen bool
 }
 
 const (
@@ -61,6 +64,7 @@ type Flow struct {
 	waiting []*conn // mini-sockets that are dead, oldest first
 	procs   processes
 	stats   Stats
+	lossy   bool  // samples are missing: absence means nothing any more
 	now     int64 // ktime up to which records are out
 
 	tr event.Transition // reused for every record
@@ -85,6 +89,9 @@ func (f *Flow) Stats() Stats {
 	f.stats.Conns = len(f.conns)
 	return f.stats
 }
+
+// Lossy says that samples are missing from now on.
+func (f *Flow) Lossy() { f.lossy = true }
 
 // Sample takes one sample. Samples may come out of order by less than the window.
 func (f *Flow) Sample(s *event.Sample) error {

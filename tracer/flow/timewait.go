@@ -169,6 +169,14 @@ func (f *Flow) end(c *conn) error {
 	m := c.mini
 	s := &m.last
 	reason := endReason(s.Reason)
+	if reason == event.EndUnknown && f.opt.SegmentsSeen && !f.lossy && s.New == event.TimeWait && !s.Has(event.FlagCall) {
+		// inet_twsk_deschedule_put() has few callers. A connect() is recognised by its
+		// 4-tuple, a dying namespace by its count, an RST by the segment that is dropped
+		// next. What is left is a SYN whose request left no timer: one that SYN cookies
+		// answer, or that the listening socket has no room for.
+		reason = event.EndReusedBySyn
+		m.inferred = true
+	}
 	if s.New == event.TimeWait && m.state == event.FinWait2 {
 		// The step was silent: it left its mark in the timer alone.
 		m.inferred = true

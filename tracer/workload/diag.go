@@ -87,9 +87,9 @@ func (d *diag) destroy(t tuple) error {
 // list returns every TCP socket, mini-sockets included, in one of the states.
 func (d *diag) list(states uint32) ([]tuple, error) {
 	var tuples []tuple
-	for _, wildcard := range []netip.Addr{netip.IPv4Unspecified(), netip.IPv6Unspecified()} {
-		any := netip.AddrPortFrom(wildcard, 0)
-		err := d.exchange(sockDiagByFamily, unix.NLM_F_DUMP, tuple{any, any}, states,
+	for _, family := range []netip.Addr{netip.IPv4Unspecified(), netip.IPv6Unspecified()} {
+		all := netip.AddrPortFrom(family, 0)
+		err := d.exchange(sockDiagByFamily, unix.NLM_F_DUMP, tuple{all, all}, states,
 			func(_ int, t tuple) { tuples = append(tuples, t) })
 		if err != nil && !errors.Is(err, unix.ENOENT) {
 			return nil, fmt.Errorf("list sockets: %w", err)

@@ -38,7 +38,7 @@ type generator struct {
 
 // generate makes every close of a plan, in an order that depends on the seed alone.
 func (w *worker) generate(r request) ([]half, error) {
-	s := &generator{
+	g := &generator{
 		w: w, r: r, rng: rand.New(rand.NewPCG(r.Seed, uint64(r.Index))), portRange: hasPortRange(),
 	}
 	var order []Kind
@@ -47,63 +47,63 @@ func (w *worker) generate(r request) ([]half, error) {
 			order = append(order, p.Kind)
 		}
 	}
-	s.rng.Shuffle(len(order), func(i, j int) { order[i], order[j] = order[j], order[i] })
+	g.rng.Shuffle(len(order), func(i, j int) { order[i], order[j] = order[j], order[i] })
 	for _, kind := range order {
-		if err := s.make(kind); err != nil {
+		if err := g.produce(kind); err != nil {
 			return nil, err
 		}
 	}
-	return s.halves, nil
+	return g.halves, nil
 }
 
-func (s *generator) make(kind Kind) error {
-	port := s.r.Ports[s.rng.IntN(len(s.r.Ports))]
+func (g *generator) produce(kind Kind) error {
+	port := g.r.Ports[g.rng.IntN(len(g.r.Ports))]
 	switch kind {
 	case TWReused:
-		return s.succession(kind, ClientFirst, port)
+		return g.succession(kind, ClientFirst, port)
 	case TWSyn:
-		return s.succession(kind, ServerFirst, port)
+		return g.succession(kind, ServerFirst, port)
 	case NoPort:
-		return s.exhaustion(port)
+		return g.exhaustion(port)
 	case Refused:
 		// Bound, so that the ledger knows the port; nobody listens on port 1.
-		return s.run(s.fixed(kind, 1))
+		return g.run(g.fixed(kind, 1))
 	case IPv6:
-		q := s.next(kind)
+		q := g.next(kind)
 		q.Dest = netip.AddrPortFrom(netip.IPv6Loopback(), port)
-		return s.run(q)
+		return g.run(q)
 	case V4Mapped:
-		return s.run(s.free(kind, port))
+		return g.run(g.free(kind, port))
 	}
-	if s.rng.IntN(2) == 0 {
-		return s.run(s.fixed(kind, port))
+	if g.rng.IntN(2) == 0 {
+		return g.run(g.fixed(kind, port))
 	}
-	return s.run(s.free(kind, port))
+	return g.run(g.free(kind, port))
 }
 
 // next gives the connection its number, unique in the lab.
-func (s *generator) next(kind Kind) request {
-	s.w.serial++
+func (g *generator) next(kind Kind) request {
+	g.w.serial++
 	return request{
-		Kind: kind, ID: uint32(s.r.Index)<<24 | uint32(s.w.serial),
+		Kind: kind, ID: uint32(g.r.Index)<<24 | uint32(g.w.serial),
 		// Both ways into TIME_WAIT. An orphan must see its FIN acknowledged.
-		Prompt: kind == OrphanFinWait2 || s.rng.IntN(2) == 0,
+		Prompt: kind == OrphanFinWait2 || g.rng.IntN(2) == 0,
 	}
 }
 
-func (s *generator) fixed(kind Kind, port uint16) request {
-	q := s.next(kind)
+func (g *generator) fixed(kind Kind, port uint16) request {
+	q := g.next(kind)
 	const ports = fixedPortHigh - fixedPortLow
-	n := s.w.serial / ports
-	source := netip.AddrFrom4([4]byte{127, byte(s.r.Index), byte(n), 1})
-	q.Source = netip.AddrPortFrom(source, uint16(fixedPortLow+s.w.serial%ports))
+	n := g.w.serial / ports
+	source := netip.AddrFrom4([4]byte{127, byte(g.r.Index), byte(n), 1})
+	q.Source = netip.AddrPortFrom(source, uint16(fixedPortLow+g.w.serial%ports))
 	q.Dest = netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), port)
 	return q
 }
 
-func (s *generator) free(kind Kind, port uint16) request {
-	q := s.next(kind)
-	q.Dest = spread(netip.AddrFrom4([4]byte{127, 64 + byte(s.r.Index)*4, 0, 0}), s.w.serial, port)
+func (g *generator) free(kind Kind, port uint16) request {
+	q := g.next(kind)
+	q.Dest = spread(netip.AddrFrom4([4]byte{127, 64 + byte(g.r.Index)*4, 0, 0}), g.w.serial, port)
 	return q
 }
 
@@ -114,29 +114,29 @@ func spread(base netip.Addr, n int, port uint16) netip.AddrPort {
 	return netip.AddrPortFrom(netip.AddrFrom4(a), port)
 }
 
-func (s *generator) run(q request) error {
-	c, err := s.w.connect(q)
+func (g *generator) run(q request) error {
+	c, err := g.w.connect(q)
 	if err != nil {
 		return err
 	}
-	return s.end(c)
+	return g.end(c)
 }
 
-func (s *generator) end(c *connection) error {
-	if err := s.w.finish(c); err != nil {
+func (g *generator) end(c *connection) error {
+	if err := g.w.finish(c); err != nil {
 		return err
 	}
-	s.halves = append(s.halves, c.half)
+	g.halves = append(g.halves, c.half)
 	return nil
 }
 
 // succession makes two connections with the same 4-tuple, the second while the first is
 // in TIME_WAIT: on this side, where connect() takes it over, or on the server's, where
 // the SYN does.
-func (s *generator) succession(label, first Kind, port uint16) error {
-	q := s.fixed(first, port)
+func (g *generator) succession(label, first Kind, port uint16) error {
+	q := g.fixed(first, port)
 	q.Label = label
-	if err := s.run(q); err != nil {
+	if err := g.run(q); err != nil {
 		return err
 	}
 	ours := tuple{q.Source, q.Dest}
@@ -144,12 +144,12 @@ func (s *generator) succession(label, first Kind, port uint16) error {
 	if first == ServerFirst {
 		ours, theirs = theirs, ours
 	}
-	if err := s.w.awaitTimeWait(ours, theirs); err != nil {
+	if err := g.w.awaitTimeWait(ours, theirs); err != nil {
 		return err
 	}
-	again := s.next(ClientFirst)
+	again := g.next(ClientFirst)
 	again.Label, again.Successor, again.Source, again.Dest = label, true, q.Source, q.Dest
-	return s.run(again)
+	return g.run(again)
 }
 
 // awaitTimeWait waits until one end is in TIME_WAIT and the other is gone. Sooner, a SYN
@@ -169,28 +169,28 @@ func timeWaitOnly(d *diag, waiting, gone tuple) (bool, error) {
 
 // exhaustion lets one connection occupy the only port there is while another asks for
 // one. A kernel without a per-socket range gets the same error from a 4-tuple in use.
-func (s *generator) exhaustion(port uint16) error {
-	q := s.free(NoPort, port)
-	if s.portRange {
+func (g *generator) exhaustion(port uint16) error {
+	q := g.free(NoPort, port)
+	if g.portRange {
 		q.OnePort = onePort
 	} else {
-		q = s.fixed(NoPort, port)
+		q = g.fixed(NoPort, port)
 	}
-	holder, err := s.w.connect(q)
+	holder, err := g.w.connect(q)
 	if err != nil {
 		return err
 	}
-	again := s.next(NoPort)
+	again := g.next(NoPort)
 	again.Source, again.Dest, again.OnePort = q.Source, q.Dest, q.OnePort
-	c, err := s.w.connect(again)
+	c, err := g.w.connect(again)
 	if err != nil {
 		return err
 	}
 	if c.fd >= 0 {
 		return errors.New("generate no_port: connect() found a port where there was none")
 	}
-	s.halves = append(s.halves, c.half)
-	return s.end(holder)
+	g.halves = append(g.halves, c.half)
+	return g.end(holder)
 }
 
 func hasPortRange() bool {

@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"os"
 	"strconv"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -45,6 +46,8 @@ type Lab struct {
 
 	serial int            // connections of Run so far: names addresses, ports and rows
 	held   map[tuple]bool // ends of orphans and of their peers
+
+	closing func() error
 }
 
 // New makes the namespace and starts the workers that Run needs. It needs root.
@@ -60,6 +63,7 @@ func New(ctx context.Context, options Options) (*Lab, error) {
 		return nil, fmt.Errorf("make lab: %w", err)
 	}
 	l := &Lab{options: options, ns: ns, held: make(map[tuple]bool)}
+	l.closing = sync.OnceValue(l.close)
 	err = l.furnish()
 	if err == nil {
 		err = l.staff(ctx)
@@ -147,8 +151,10 @@ func (l *Lab) processes() []*process {
 func (l *Lab) Do(f func() error) error { return l.ns.do(f) }
 
 // Close kills the workers and gives the namespace up. The kernel then ends every socket
-// and every TIME_WAIT in it, in its own time.
-func (l *Lab) Close() error {
+// and every TIME_WAIT in it, in its own time. A second Close does nothing.
+func (l *Lab) Close() error { return l.closing() }
+
+func (l *Lab) close() error {
 	var failed error
 	for _, p := range l.processes() {
 		p.kill()

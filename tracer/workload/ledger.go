@@ -17,7 +17,7 @@ const (
 	CloserKernel = "kernel"
 )
 
-// How: the first five by a process, then by the peer, then by the kernel.
+// How: the first five by this side, then two by the peer, then two by the kernel.
 const (
 	MethodClose      = "close"
 	MethodShutdown   = "shutdown"

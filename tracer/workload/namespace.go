@@ -3,6 +3,7 @@
 package workload
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -64,7 +65,11 @@ func (n *namespace) enter() error {
 		close(n.calls)
 		return fmt.Errorf("create network namespace (needs root or CAP_SYS_ADMIN): %w", err)
 	}
-	if err := unix.Stat("/proc/thread-self/ns/net", &after); err != nil || after.Ino == before.Ino {
+	err := unix.Stat("/proc/thread-self/ns/net", &after)
+	if err == nil && after.Ino == before.Ino {
+		err = errors.New("the thread is still in the old one")
+	}
+	if err != nil {
 		close(n.calls)
 		return fmt.Errorf("enter network namespace: %w", err)
 	}

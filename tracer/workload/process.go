@@ -29,7 +29,7 @@ type process struct {
 	in       io.WriteCloser
 	requests *json.Encoder
 	answers  *json.Decoder
-	errors   *bytes.Buffer
+	said     *bytes.Buffer // on stderr
 
 	ending sync.Once
 	ended  atomic.Bool
@@ -49,8 +49,8 @@ func start(ctx context.Context, n *namespace, name string, port uint16, adoption
 	// The signal comes when the starting thread ends, which is the namespace's own: no
 	// worker outlives its Lab, even if the coordinator is killed.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	p := &process{name: name, port: port, cmd: cmd, errors: new(bytes.Buffer)}
-	cmd.Stderr = p.errors
+	p := &process{name: name, port: port, cmd: cmd, said: new(bytes.Buffer)}
+	cmd.Stderr = p.said
 	in, err := cmd.StdinPipe()
 	if err != nil {
 		return nil, fmt.Errorf("start %s: %w", name, err)
@@ -112,8 +112,8 @@ func (p *process) exchange(ctx context.Context, talk func() error) error {
 		return cause
 	}
 	p.kill() // whatever it was: also completes what it had to say
-	if said := strings.TrimSpace(p.errors.String()); said != "" {
-		return fmt.Errorf("worker died: %s", said)
+	if text := strings.TrimSpace(p.said.String()); text != "" {
+		return fmt.Errorf("worker died: %s", text)
 	}
 	return fmt.Errorf("worker died: %w", err)
 }

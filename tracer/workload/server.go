@@ -48,13 +48,13 @@ func listener(family int, port uint16) (int, error) {
 	if err != nil {
 		return -1, err
 	}
-	any := netip.AddrPortFrom(netip.IPv4Unspecified(), port)
+	all := netip.AddrPortFrom(netip.IPv4Unspecified(), port)
 	if family == unix.AF_INET6 {
-		any = netip.AddrPortFrom(netip.IPv6Unspecified(), port)
+		all = netip.AddrPortFrom(netip.IPv6Unspecified(), port)
 		err = unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, 1)
 	}
 	if err == nil {
-		err = unix.Bind(fd, sockaddr(family, any))
+		err = unix.Bind(fd, sockaddr(family, all))
 	}
 	if err == nil {
 		err = unix.Listen(fd, 4096)

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 )
 
 func TestMain(m *testing.M) {
@@ -136,5 +137,37 @@ func TestStorm(t *testing.T) {
 		}
 		checkCounters(t, ledger)
 		t.Logf("%d closes in %v: %+v", n, time.Since(began), ledger.Kernel())
+	}
+}
+
+// A run that is cut short must end soon, and Close must leave nobody behind.
+func TestCancelAndClose(t *testing.T) {
+	lab, ctx := newLab(t, Options{Workers: 2})
+	if _, err := lab.Storm(ctx, 100); err != nil {
+		t.Fatal(err)
+	}
+	pids := lab.PIDs()
+	if len(pids) != 5 {
+		t.Errorf("%d workers, want 5", len(pids))
+	}
+	ctx, cancel := context.WithTimeout(ctx, 100*time.Millisecond)
+	defer cancel()
+	began := time.Now()
+	if _, err := lab.Storm(ctx, 10_000_000); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("storm gives %v, want the deadline's error", err)
+	}
+	if _, err := lab.Run(ctx, ClientFirst); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("run gives %v, want the deadline's error", err)
+	}
+	if took := time.Since(began); took > 5*time.Second {
+		t.Errorf("a deadline of 100 ms took %v", took)
+	}
+	if err := lab.Close(); err != nil {
+		t.Error(err)
+	}
+	for _, pid := range pids {
+		if err := unix.Kill(pid, 0); !errors.Is(err, unix.ESRCH) {
+			t.Errorf("worker %d: %v, want no such process", pid, err)
+		}
 	}
 }
