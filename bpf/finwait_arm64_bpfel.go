@@ -84,6 +84,7 @@ const (
 	FinwaitProgOnUringCqe      = "on_uring_cqe"
 	FinwaitProgOnUringRes      = "on_uring_res"
 	FinwaitProgTryFentry       = "try_fentry"
+	FinwaitVarDrag             = "drag"
 	FinwaitVarFilterFamily     = "filter_family"
 	FinwaitVarFilterLocalAddr  = "filter_local_addr"
 	FinwaitVarFilterLocalMask  = "filter_local_mask"
@@ -185,6 +186,7 @@ type FinwaitMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type FinwaitVariableSpecs struct {
+	Drag            *ebpf.VariableSpec `ebpf:"drag"`
 	FilterFamily    *ebpf.VariableSpec `ebpf:"filter_family"`
 	FilterLocalAddr *ebpf.VariableSpec `ebpf:"filter_local_addr"`
 	FilterLocalMask *ebpf.VariableSpec `ebpf:"filter_local_mask"`
@@ -244,6 +246,7 @@ func (m *FinwaitMaps) Close() error {
 //
 // It can be passed to LoadFinwaitObjects or ebpf.CollectionSpec.LoadAndAssign.
 type FinwaitVariables struct {
+	Drag            *ebpf.Variable `ebpf:"drag"`
 	FilterFamily    *ebpf.Variable `ebpf:"filter_family"`
 	FilterLocalAddr *ebpf.Variable `ebpf:"filter_local_addr"`
 	FilterLocalMask *ebpf.Variable `ebpf:"filter_local_mask"`

@@ -88,6 +88,9 @@ const volatile __u8 have_cookie = 1;	     /* bpf_get_socket_cookie() works here 
 const volatile __u8 have_task_regs = 1;	     /* bpf_task_pt_regs() works here (5.15) */
 const volatile __u32 wake_bytes = 256 << 10; /* wake the reader when this much is waiting */
 
+/* For tests: makes the state program slow, so that softirqs interrupt it. */
+const volatile __u32 drag = 0;
+
 /* Addresses from kallsyms; 0 where the symbol is hidden. */
 const volatile __u64 tw_timer_fn = 0;		   /* tw_timer_handler */
 const volatile __u64 reqsk_timer_fn = 0;	   /* reqsk_timer_handler */

@@ -64,6 +64,7 @@ func newObjects(opt Options, k *kernel) (*objects, error) {
 // verifier removes the branches that they close.
 func (o *objects) configure(opt Options, k *kernel) error {
 	set := map[string]any{
+		"drag":           opt.Drag,
 		"wake_bytes":     opt.RingBytes / 16,
 		"tw_timer_fn":    k.symbols["tw_timer_handler"].start,
 		"reqsk_timer_fn": k.symbols["reqsk_timer_handler"].start,

@@ -4,10 +4,14 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"os"
+	"runtime"
 	"strconv"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"finwait/tracer"
 	"finwait/tracer/event"
@@ -141,4 +145,74 @@ func TestFeatureStorm(t *testing.T) {
 			r.nothingLost()
 		})
 	}
+}
+
+// TestFeatureInterrupted makes the state program so slow that softirqs interrupt it. The
+// kernel skips it then; the second instance must pick up all of that, and nothing twice.
+func TestFeatureInterrupted(t *testing.T) {
+	lab, ctx := newLab(t, workload.Options{})
+	if err := steer(lab); err != nil {
+		t.Skipf("kernel lacks: %v", err)
+	}
+	r := trace(t, ctx, lab, tracer.Options{RingBytes: 64 << 20, Drag: 1000})
+	var ledger []workload.Close
+	interrupted := func() bool {
+		c, err := r.tracer.Counters()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c.PickedUp > 0
+	}
+	for round := 0; round < 20 && !interrupted(); round++ {
+		l, err := lab.Storm(ctx, 2000)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ledger = append(ledger, l.Closes...)
+	}
+	r.settled(nil)
+	r.finish()
+	if !interrupted() {
+		t.Error("nothing interrupted the program: the test has shown nothing")
+	}
+	compare(t, ledger, r)
+	r.nothingLost()
+}
+
+// steer lets every CPU take packets of the lab's loopback device, wherever they were
+// sent (RPS): an interrupt from the sending CPU then starts a softirq on a CPU that may
+// be in the middle of a system call.
+func steer(lab *workload.Lab) error {
+	return lab.Do(func() error {
+		done := make(chan error, 1)
+		ns, err := os.Open("/proc/thread-self/ns/net")
+		if err != nil {
+			return err
+		}
+		defer ns.Close()
+		go func() { done <- steerFrom(int(ns.Fd())) }()
+		return <-done
+	})
+}
+
+// steerFrom mounts a sysfs of the namespace where nobody else sees it; the thread ends
+// with the goroutine.
+func steerFrom(ns int) error {
+	runtime.LockOSThread()
+	if err := unix.Setns(ns, unix.CLONE_NEWNET); err != nil {
+		return fmt.Errorf("enter the namespace: %w", err)
+	}
+	if err := unix.Unshare(unix.CLONE_FS | unix.CLONE_NEWNS); err != nil {
+		return fmt.Errorf("leave the mount namespace: %w", err)
+	}
+	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+		return fmt.Errorf("make mounts private: %w", err)
+	}
+	if err := unix.Mount("sysfs", "/sys", "sysfs", 0, ""); err != nil {
+		return fmt.Errorf("mount sysfs: %w", err)
+	}
+	if err := os.WriteFile("/sys/class/net/lo/queues/rx-0/rps_cpus", []byte("3"), 0); err != nil {
+		return fmt.Errorf("steer packets: %w", err)
+	}
+	return nil
 }

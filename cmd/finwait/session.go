@@ -85,9 +85,13 @@ func (x *session) row(err error) error {
 // Transition, ConnectError and Release make a session a flow.Handler.
 func (x *session) Transition(t *event.Transition) error {
 	x.end.Transitions++
-	if t.New == event.Close && t.Old != event.SynSent && t.Old != event.SynRecv {
+	switch {
+	case t.Old == event.Established:
 		x.end.Closes++
 		x.closers[t.Closer]++
+	case t.New == event.Closing:
+		x.closers[event.CloserLocal]--
+		x.closers[event.CloserBoth]++
 	}
 	if x.closes != nil {
 		return x.closes.Transition(t)
@@ -141,13 +145,13 @@ func (x *session) finish(pickedUp uint64) error {
 // totals is the line that a session ends with.
 func (x *session) totals() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s: %d transitions, %d connections closed", x.end.Elapsed.Round(100*time.Millisecond), x.end.Transitions, x.end.Closes)
+	fmt.Fprintf(&b, "%s: %d transitions, %d connection ends closed", x.end.Elapsed.Round(100*time.Millisecond), x.end.Transitions, x.end.Closes)
 	sep := " ("
 	for _, c := range []event.Closer{event.CloserLocal, event.CloserPeer, event.CloserBoth, event.CloserKernel} {
 		if n := x.closers[c]; n > 0 {
 			fmt.Fprintf(&b, "%s%d %s", sep, n, map[event.Closer]string{
-				event.CloserLocal: "closed first by this end", event.CloserPeer: "by the peer",
-				event.CloserBoth: "by both", event.CloserKernel: "by the kernel",
+				event.CloserLocal: "by this end first", event.CloserPeer: "by the peer first",
+				event.CloserBoth: "by both at once", event.CloserKernel: "by the kernel",
 			}[c])
 			sep = ", "
 		}

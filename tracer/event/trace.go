@@ -43,7 +43,7 @@ type End struct {
 	KTime       int64
 	Elapsed     time.Duration
 	Transitions uint64
-	Closes      uint64 // connections that were over
+	Closes      uint64 // connection ends that began to close
 	Errors      uint64 // connects that failed
 	Born        uint64 // mini-sockets
 	Open        int    // TIME_WAITs still alive, orphans' FIN_WAIT2 included
