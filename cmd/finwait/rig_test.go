@@ -11,6 +11,7 @@ import (
 	"finwait/tracer"
 	"finwait/tracer/event"
 	"finwait/tracer/flow"
+	"finwait/tracer/proc"
 	"finwait/tracer/workload"
 )
 
@@ -22,7 +23,8 @@ type rig struct {
 	flow   *flow.Flow
 	ctx    context.Context
 	stop   context.CancelFunc
-	ended  chan error
+	ended  chan struct{} // closed when Run has returned err
+	err    error
 	asked  chan question
 
 	rows     []event.Transition
@@ -67,15 +69,22 @@ func trace(t *testing.T, ctx context.Context, lab *workload.Lab, opt tracer.Opti
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { tr.Close() })
 	tick, err := tracer.Tick()
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &rig{t: t, lab: lab, tracer: tr, ended: make(chan error, 1), asked: make(chan question)}
-	r.flow = flow.New(r, flow.Options{Tick: tick, SegmentsSeen: tr.SegmentsSeen()})
+	r := &rig{t: t, lab: lab, tracer: tr, ended: make(chan struct{}), asked: make(chan question)}
+	r.flow = flow.New(r, flow.Options{Tick: tick, Namer: proc.New("/proc"), SegmentsSeen: tr.SegmentsSeen()})
 	r.ctx, r.stop = context.WithCancel(ctx)
-	go func() { r.ended <- tr.Run(r.ctx, r) }()
+	go func() {
+		defer close(r.ended)
+		r.err = tr.Run(r.ctx, r)
+	}()
+	t.Cleanup(func() {
+		r.stop()
+		<-r.ended
+		tr.Close()
+	})
 	return r
 }
 
@@ -148,8 +157,9 @@ func (r *rig) settled(met func() bool) {
 func (r *rig) finish() {
 	r.t.Helper()
 	r.stop()
-	if err := <-r.ended; err != nil && !errors.Is(err, context.Canceled) {
-		r.t.Fatal(err)
+	<-r.ended
+	if r.err != nil && !errors.Is(r.err, context.Canceled) {
+		r.t.Fatal(r.err)
 	}
 	if err := r.flow.Flush(); err != nil {
 		r.t.Fatal(err)
