@@ -100,14 +100,42 @@ static __always_inline bool tw_table_is_full(struct net *net)
 #define NR_ACCEPT      43
 #define NR_ACCEPT4     288
 #define NR_PIDFD_GETFD 438
+#define NR_CLOSE       3
+#define NR_DUP2	       33
+#define NR_DUP3	       292
+#define NR_SENDTO      44 /* sendto, recvfrom, sendmsg, recvmsg: only an owner makes them */
+#define NR_RECVMSG     47
+#define NR_EXECVE      59
+#define NR_EXECVEAT    322
 #elif defined(__TARGET_ARCH_arm64)
 #define NR_CONNECT     203
 #define NR_ACCEPT      202
 #define NR_ACCEPT4     242
 #define NR_PIDFD_GETFD 438
+#define NR_CLOSE       57
+#define NR_DUP2	       NR_DUP3
+#define NR_DUP3	       24
+#define NR_SENDTO      206 /* and what lies between: only an owner makes these */
+#define NR_RECVMSG     212
+#define NR_EXECVE      221
+#define NR_EXECVEAT    281
 #else
 #error "finwait knows the system call numbers of x86-64 and arm64 only"
 #endif
+
+#define NR_IO_URING_ENTER 426
+#define NR_CLOSE_RANGE	  436
+
+/*
+ * Can this system call close a descriptor of its caller? A negative number is
+ * execve() on arm64, which forgets its own number before close-on-exec takes effect.
+ */
+static __always_inline bool call_closes(long nr)
+{
+	return nr < 0 || nr == NR_CLOSE || nr == NR_CLOSE_RANGE || nr == NR_DUP2 || nr == NR_DUP3 ||
+	       nr == NR_EXECVE || nr == NR_EXECVEAT || nr == NR_IO_URING_ENTER ||
+	       (nr >= NR_SENDTO && nr <= NR_RECVMSG);
+}
 
 /* The system call in `regs`, and its first argument. */
 static __always_inline long regs_syscall(struct pt_regs *regs)

@@ -402,7 +402,7 @@ int each_tcp(struct bpf_iter__tcp *ctx)
 {
 	struct sock_common *skc = ctx->sk_common;
 	struct event e = { .kind = EVENT_SOCK_SEEN };
-	struct sock_info fresh = { .fd = -1 };
+	struct sock_info *s, fresh = { .fd = -1 };
 	struct tcp_sock *tp;
 	struct sock *sk;
 	__u64 key;
@@ -423,6 +423,9 @@ int each_tcp(struct bpf_iter__tcp *ctx)
 	if (!read_tuple(&e, skc, BPF_CORE_READ((struct inet_sock *)sk, inet_sport)) || !wanted(&e))
 		return 0;
 	key = (__u64)sk;
+	s = bpf_map_lookup_elem(&socks, &key);
+	if (s && s->role)
+		return 0; /* not older than the trace: its handshake was seen */
 	fresh.state = skc->skc_state;
 	bpf_map_update_elem(&socks, &key, &fresh, BPF_NOEXIST);
 	e.cookie = cookie_of(sk);

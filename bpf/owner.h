@@ -8,6 +8,8 @@
  * of that task is asked whether it still holds this socket. A parent that
  * accepted and forked, or a process that passed the descriptor on and closed its
  * own, is thereby never named.
+ *
+ * The last close() of a file has one more catch: see may_close().
  */
 #ifndef FINWAIT_OWNER_H
 #define FINWAIT_OWNER_H
@@ -89,8 +91,32 @@ static __always_inline bool own(struct sock_info *s, __u8 attribution, int fd)
 	return true;
 }
 
-/* Does the remembered owner still hold the socket? Safe if its task is long gone. */
-static __always_inline bool still_holds(const struct sock_info *s, struct sock *sk)
+/*
+ * A file is released by whoever drops its last reference, and that need not be
+ * who closed the descriptor: a process that looks another one's descriptors up
+ * (/proc/PID/fd, /proc/PID/fdinfo, kcmp(), a BPF iterator) or that shares an
+ * epoll instance with it holds the file for a moment. So a task that was not
+ * the owner before must be in a system call that closes descriptors.
+ */
+static __always_inline bool may_close(const struct sock_info *s)
+{
+	struct task_struct *task = current_task();
+
+	if (s->attribution && BPF_CORE_READ(task, tgid) == s->owner.tgid)
+		return true;
+	if (BPF_CORE_READ(task, flags) & (PF_EXITING | PF_IO_WORKER))
+		return true;
+	if (!have_task_regs)
+		return true;
+	return call_closes(
+		regs_syscall((struct pt_regs *)bpf_task_pt_regs(bpf_get_current_task_btf())));
+}
+
+/*
+ * Does the remembered owner still hold the socket? Safe if its task is long gone:
+ * no task_struct is freed while a program runs. It may go by another name by now.
+ */
+static __always_inline bool still_holds(struct sock_info *s, struct sock *sk)
 {
 	struct task_struct *leader = (struct task_struct *)s->leader;
 
@@ -99,7 +125,13 @@ static __always_inline bool still_holds(const struct sock_info *s, struct sock *
 	if (BPF_CORE_READ(leader, tgid) != s->owner.tgid ||
 	    BPF_CORE_READ(leader, start_boottime) != s->owner.start_ns)
 		return false;
-	return sock_of_fd(leader, s->fd) == sk;
+	if (sock_of_fd(leader, s->fd) != sk)
+		return false;
+	s->owner.uid = BPF_CORE_READ(leader, cred, uid.val);
+	bpf_core_read(s->owner.comm, sizeof(s->owner.comm), &leader->comm);
+	if (s->owner.tid == s->owner.tgid)
+		__builtin_memcpy(s->owner.thread, s->owner.comm, sizeof(s->owner.thread));
+	return true;
 }
 
 #endif /* FINWAIT_OWNER_H */

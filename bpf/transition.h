@@ -43,21 +43,28 @@ static __always_inline void on_established(struct sock *sk, int old, __u64 now)
 	__u64 key = (__u64)sk;
 	struct sock_info *s = bpf_map_lookup_elem(&socks, &key);
 
+	struct sock_info fresh = {
+		.since = now, .established = now, .fd = -1, .state = TCP_ESTABLISHED
+	};
+
 	if (s && s->state == old) {
 		s->since = now;
 		s->established = now;
 		s->state = TCP_ESTABLISHED;
 		return;
 	}
-	if (old == TCP_SYN_RECV) {
-		struct sock_info fresh = { .since = now,
-					   .established = now,
-					   .fd = -1,
-					   .state = TCP_ESTABLISHED,
-					   .role = ROLE_SERVER };
+	fresh.role = old == TCP_SYN_SENT ? ROLE_CLIENT : ROLE_SERVER;
+	remember(key, &fresh);
+}
 
-		remember(key, &fresh);
-	}
+/* Both ends called connect() at once: SYN_SENT -> SYN_RECV. The role stays. */
+static __always_inline void on_simultaneous_open(struct sock *sk)
+{
+	__u64 key = (__u64)sk;
+	struct sock_info *s = bpf_map_lookup_elem(&socks, &key);
+
+	if (s)
+		s->state = TCP_SYN_RECV;
 }
 
 /* What the connection itself says at this moment. */
@@ -167,7 +174,8 @@ static __always_inline void on_closing(struct sock *sk, int old, int new, __u64 
 		/* no room to remember it: a caller is still a certain owner */
 		struct sock_info lone = { .fd = -1 };
 
-		if ((e.flags & EVENT_CALL) && own(&lone, ATTR_EXACT, -1)) {
+		if ((e.flags & EVENT_CALL) && (!(e.flags & EVENT_CLOSING) || may_close(&lone)) &&
+		    own(&lone, ATTR_EXACT, -1)) {
 			e.attribution = ATTR_EXACT;
 			emit(&e, &lone.owner);
 		} else {
@@ -178,7 +186,7 @@ static __always_inline void on_closing(struct sock *sk, int old, int new, __u64 
 	e.since = s->since;
 	e.established = s->established;
 	e.role = s->role;
-	if ((e.flags & EVENT_CALL) &&
+	if ((e.flags & EVENT_CALL) && (!(e.flags & EVENT_CLOSING) || may_close(s)) &&
 	    own(s, ATTR_EXACT, (e.flags & EVENT_CLOSING) ? -1 : fd_of_call(sk))) {
 		if (e.flags & EVENT_CLOSING)
 			s->flags |= SOCK_FINAL;
@@ -209,11 +217,15 @@ static __always_inline void step(struct sock *sk, int old, int new)
 		on_established(sk, old, now);
 	else if (new != TCP_SYN_RECV)
 		on_closing(sk, old, new, now);
+	else if (old == TCP_SYN_SENT)
+		on_simultaneous_open(sk);
 }
 
 /*
  * The kernel destroys the socket. When it had died under an open descriptor,
  * this is its owner's close(), in the owner's context: tcp_close() holds the lock.
+ * The lock is free when nobody had accepted the connection and its listening
+ * socket goes away.
  */
 static __always_inline bool forget(struct sock *sk)
 {
@@ -224,21 +236,24 @@ static __always_inline bool forget(struct sock *sk)
 
 	if (!s)
 		return false;
-	if ((s->flags & SOCK_HELD) && sk->sk_lock.owned) {
+	if (s->flags & SOCK_HELD) {
 		e.ktime = bpf_ktime_get_ns();
 		if (read_tuple(&e, &sk->__sk_common, BPF_CORE_READ(inet, inet_sport)) &&
-		    wanted(&e) && own(s, ATTR_EXACT, -1)) {
+		    wanted(&e)) {
 			e.cookie = cookie_of(sk);
 			e.sock = key;
 			e.since = s->since;
 			e.established = s->established;
 			e.role = s->role;
 			e.cgroup = sock_cgroup_id(sk);
-			e.attribution = ATTR_EXACT;
-			e.flags = EVENT_CALL;
-			if (BPF_CORE_READ(current_task(), flags) & PF_EXITING)
-				e.flags |= EVENT_EXITING;
-			emit(&e, &s->owner);
+			if (sk->sk_lock.owned) {
+				e.flags = EVENT_CALL;
+				if (BPF_CORE_READ(current_task(), flags) & PF_EXITING)
+					e.flags |= EVENT_EXITING;
+				if (may_close(s) && own(s, ATTR_EXACT, -1))
+					e.attribution = ATTR_EXACT;
+			}
+			emit(&e, e.attribution ? &s->owner : NULL);
 		}
 	}
 	bpf_map_delete_elem(&socks, &key);

@@ -10,6 +10,7 @@ import (
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
+	"golang.org/x/sys/unix"
 
 	"finwait/tracer/event"
 )
@@ -95,7 +96,7 @@ func (t *Tracer) iterate(program string) ([]event.Sample, error) {
 		return nil, fmt.Errorf("open: %w", err)
 	}
 	defer r.Close()
-	raw, err := io.ReadAll(r)
+	raw, err := readIterator(r)
 	if err != nil {
 		return nil, fmt.Errorf("read: %w", err)
 	}
@@ -110,6 +111,23 @@ func (t *Tracer) iterate(program string) ([]event.Sample, error) {
 		samples = append(samples, s)
 	}
 	return samples, errors.Join(errs...)
+}
+
+// readIterator reads to the end. After a million objects without output the kernel
+// gives other tasks a turn and says EAGAIN (bpf_seq_read()); the next read goes on.
+func readIterator(r io.Reader) ([]byte, error) {
+	var all []byte
+	buf := make([]byte, 64<<10)
+	for {
+		n, err := r.Read(buf)
+		all = append(all, buf[:n]...)
+		switch {
+		case errors.Is(err, io.EOF):
+			return all, nil
+		case err != nil && !errors.Is(err, unix.EAGAIN):
+			return all, err
+		}
+	}
 }
 
 // Sockets returns how many live sockets the kernel side remembers now, and how many it can.
