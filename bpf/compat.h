@@ -7,19 +7,17 @@
  * struct file counted its references in f_count until 6.13, where
  * 90ee6ed776c0 ("fs: port files to file_ref") made it file_ref_t: the stored
  * number is the count less one, and a dead file has its top bits set.
- * True when the last reference is gone, which is so throughout __fput().
+ * Returns the count: 0 throughout __fput().
  */
-static __always_inline bool file_is_dead(struct file *file)
+static __always_inline long file_refs(struct file *file)
 {
 	struct file___ref *ref = (void *)file;
 	long n;
 
-	if (bpf_core_field_exists(ref->f_ref)) {
-		n = BPF_CORE_READ(ref, f_ref.refcnt.counter);
-		return n < 0;
-	}
-	n = BPF_CORE_READ(file, f_count.counter);
-	return n == 0;
+	if (!bpf_core_field_exists(ref->f_ref))
+		return BPF_CORE_READ(file, f_count.counter);
+	n = BPF_CORE_READ(ref, f_ref.refcnt.counter);
+	return n < 0 ? 0 : n + 1;
 }
 
 /*

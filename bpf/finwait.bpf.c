@@ -22,6 +22,7 @@
 #include "emit.h"
 #include "sock.h"
 #include "owner.h"
+#include "listener.h"
 #include "transition.h"
 #include "timewait.h"
 
@@ -413,12 +414,17 @@ int each_tcp(struct bpf_iter__tcp *ctx)
 		see_tw(ctx, (struct inet_timewait_sock *)skc);
 		return 0;
 	}
-	if (skc->skc_state == TCP_LISTEN || skc->skc_state == TCP_NEW_SYN_RECV)
+	if (skc->skc_state == TCP_NEW_SYN_RECV)
 		return 0;
 	tp = bpf_skc_to_tcp_sock(skc);
 	if (!tp)
 		return 0;
 	sk = (struct sock *)tp;
+	fresh.state = skc->skc_state;
+	if (fresh.state == TCP_LISTEN) {
+		listening(sk, &fresh);
+		return 0;
+	}
 	e.ktime = bpf_ktime_get_ns();
 	if (!read_tuple(&e, skc, BPF_CORE_READ((struct inet_sock *)sk, inet_sport)) || !wanted(&e))
 		return 0;

@@ -31,6 +31,18 @@ type FinwaitCpuInfo struct {
 	Pad          uint32
 }
 
+type FinwaitListener struct {
+	_       structs.HostLayout
+	Sock    uint64
+	Sockets uint64
+}
+
+type FinwaitListenerKey struct {
+	_     structs.HostLayout
+	Netns uint32
+	Port  uint32
+}
+
 type FinwaitSockInfo struct {
 	_           structs.HostLayout
 	Since       uint64
@@ -60,6 +72,7 @@ const (
 	FinwaitMapCounters         = "counters"
 	FinwaitMapCpus             = "cpus"
 	FinwaitMapEvents           = "events"
+	FinwaitMapListeners        = "listeners"
 	FinwaitMapSocks            = "socks"
 	FinwaitProgEachFile        = "each_file"
 	FinwaitProgEachTcp         = "each_tcp"
@@ -176,10 +189,11 @@ type FinwaitProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type FinwaitMapSpecs struct {
-	Counters *ebpf.MapSpec `ebpf:"counters"`
-	Cpus     *ebpf.MapSpec `ebpf:"cpus"`
-	Events   *ebpf.MapSpec `ebpf:"events"`
-	Socks    *ebpf.MapSpec `ebpf:"socks"`
+	Counters  *ebpf.MapSpec `ebpf:"counters"`
+	Cpus      *ebpf.MapSpec `ebpf:"cpus"`
+	Events    *ebpf.MapSpec `ebpf:"events"`
+	Listeners *ebpf.MapSpec `ebpf:"listeners"`
+	Socks     *ebpf.MapSpec `ebpf:"socks"`
 }
 
 // FinwaitVariableSpecs contains global variables before they are loaded into the kernel.
@@ -227,10 +241,11 @@ func (o *FinwaitObjects) Close() error {
 //
 // It can be passed to LoadFinwaitObjects or ebpf.CollectionSpec.LoadAndAssign.
 type FinwaitMaps struct {
-	Counters *ebpf.Map `ebpf:"counters"`
-	Cpus     *ebpf.Map `ebpf:"cpus"`
-	Events   *ebpf.Map `ebpf:"events"`
-	Socks    *ebpf.Map `ebpf:"socks"`
+	Counters  *ebpf.Map `ebpf:"counters"`
+	Cpus      *ebpf.Map `ebpf:"cpus"`
+	Events    *ebpf.Map `ebpf:"events"`
+	Listeners *ebpf.Map `ebpf:"listeners"`
+	Socks     *ebpf.Map `ebpf:"socks"`
 }
 
 func (m *FinwaitMaps) Close() error {
@@ -238,6 +253,7 @@ func (m *FinwaitMaps) Close() error {
 		m.Counters,
 		m.Cpus,
 		m.Events,
+		m.Listeners,
 		m.Socks,
 	)
 }

@@ -45,6 +45,28 @@ struct {
 	__type(value, struct sock_info);
 } socks SEC(".maps");
 
+/*
+ * Listening sockets by namespace and port, for connections that nobody has accepted
+ * yet. Inserted at listen() and by the iterator, deleted when the last one of the port
+ * is closed. The socket's owner is in `socks`.
+ */
+struct listener_key {
+	__u32 netns;
+	__u32 port;
+};
+
+struct listener {
+	__u64 sock;    /* address; 0 once it cannot be told which one remains */
+	__u64 sockets; /* how many listen on the port */
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 4096);
+	__type(key, struct listener_key);
+	__type(value, struct listener);
+} listeners SEC(".maps");
+
 /* Per-CPU counters by enum counter; they only ever go up. Read by Go. */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);

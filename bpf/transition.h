@@ -133,7 +133,7 @@ static __always_inline bool file_is_closing(struct sock *sk)
 {
 	struct file *file = BPF_CORE_READ(sk, sk_socket, file);
 
-	return file ? file_is_dead(file) : sk->sk_shutdown == SHUTDOWN_MASK;
+	return file ? !file_refs(file) : sk->sk_shutdown == SHUTDOWN_MASK;
 }
 
 /* Any step towards the end of a connection: the facts that user space sees. */
@@ -169,6 +169,22 @@ static __always_inline void on_closing(struct sock *sk, int old, int new, __u64 
 			e.flags |= EVENT_EXITING;
 		if (file_is_closing(sk))
 			e.flags |= EVENT_CLOSING;
+	}
+	if ((e.flags & EVENT_UNACCEPTED) && !(e.flags & EVENT_CALL)) {
+		struct sock_info *l = listener_of(&e);
+
+		if (l) {
+			e.attribution = ATTR_CACHED;
+			e.since = s ? s->since : 0;
+			e.established = s ? s->established : 0;
+			e.role = ROLE_SERVER;
+			if (s) {
+				s->since = now;
+				s->state = new;
+			}
+			emit(&e, &l->owner);
+			return;
+		}
 	}
 	if (!s) {
 		/* no room to remember it: a caller is still a certain owner */
@@ -208,8 +224,17 @@ static __always_inline void step(struct sock *sk, int old, int new)
 {
 	__u64 now;
 
-	if (old == new || old == TCP_LISTEN || new == TCP_LISTEN)
+	if (old == new)
 		return;
+	if (new == TCP_LISTEN) {
+		on_listen(sk);
+		return;
+	}
+	if (old == TCP_LISTEN) {
+		if (new == TCP_CLOSE)
+			listened(sk);
+		return;
+	}
 	now = bpf_ktime_get_ns();
 	if (new == TCP_SYN_SENT)
 		on_connecting(sk, now);

@@ -48,7 +48,7 @@ func newObjects(opt Options, k *kernel) (*objects, error) {
 		return nil, err
 	}
 	for name, m := range spec.Maps {
-		if name == "events" || name == "socks" || name == "counters" || name == "cpus" {
+		if name == "events" || name == "socks" || name == "listeners" || name == "counters" || name == "cpus" {
 			made, err := ebpf.NewMap(m)
 			if err != nil {
 				o.Close()
