@@ -36,18 +36,16 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 SEC("tp_btf/inet_sock_set_state")
 int BPF_PROG(on_state, struct sock *sk, int old, int new)
 {
-	struct cpu_info *cpu;
+	struct cpu_info *cpu = this_cpu();
 
-	if (sk->sk_protocol != IPPROTO_TCP)
+	if (sk->sk_protocol != IPPROTO_TCP || !cpu)
 		return 0;
+	cpu->state_sock = 0;
 	for (__u32 i = 0; i < drag; i++)
 		bpf_ktime_get_ns();
 	step(sk, old, new);
-	cpu = this_cpu();
-	if (cpu) {
-		cpu->state_sock = (__u64)sk;
-		cpu->state_step = old << 8 | new;
-	}
+	cpu->state_sock = (__u64)sk;
+	cpu->state_step = old << 8 | new;
 	return 0;
 }
 
@@ -65,8 +63,10 @@ int BPF_PROG(on_state_again, struct sock *sk, int old, int new)
 
 	if (sk->sk_protocol != IPPROTO_TCP || !cpu)
 		return 0;
-	if (cpu->state_sock == key && cpu->state_step == (old << 8 | new))
+	if (cpu->state_sock == key && cpu->state_step == (old << 8 | new)) {
+		cpu->state_sock = 0;
 		return 0;
+	}
 	s = bpf_map_lookup_elem(&socks, &key);
 	if (s && s->state == new)
 		return 0;
@@ -82,38 +82,46 @@ int BPF_PROG(on_state_again, struct sock *sk, int old, int new)
 SEC("tp_btf/tcp_destroy_sock")
 int BPF_PROG(on_destroy, struct sock *sk)
 {
-	struct cpu_info *cpu;
+	struct cpu_info *cpu = this_cpu();
 
+	if (!cpu)
+		return 0;
+	cpu->destroyed = 0;
 	forget(sk);
-	cpu = this_cpu();
-	if (cpu)
-		cpu->destroyed = (__u64)sk;
+	cpu->destroyed = (__u64)sk;
 	return 0;
 }
 
+/* Forgetting twice does no harm, so this needs no other test. */
 SEC("tp_btf/tcp_destroy_sock")
 int BPF_PROG(on_destroy_again, struct sock *sk)
 {
 	struct cpu_info *cpu = this_cpu();
 
-	if (!cpu || cpu->destroyed == (__u64)sk)
+	if (!cpu)
 		return 0;
-	if (forget(sk))
-		count(COUNT_DESTROY_AGAIN);
+	if (cpu->destroyed == (__u64)sk) {
+		cpu->destroyed = 0;
+		return 0;
+	}
+	count(COUNT_DESTROY_AGAIN);
+	forget(sk);
 	return 0;
 }
 
-/* Current has been given descriptor `fd`: if a socket that we know is behind it, current owns it. */
-static __always_inline void took(int fd)
+/* Current has been given a descriptor of `sk`: if it is a socket that we know, current owns it. */
+static __always_inline void took(struct sock *sk, int fd)
 {
-	__u64 key = (__u64)sock_of_fd(current_task(), fd);
+	__u64 key = (__u64)sk;
 	struct sock_info *s;
 
-	if (!key)
+	if (!sk)
 		return;
 	s = bpf_map_lookup_elem(&socks, &key);
-	if (s && !(s->flags & SOCK_FINAL))
-		own(s, ATTR_CACHED, fd);
+	if (!s || (s->flags & SOCK_FINAL) ||
+	    (s->cookie && s->cookie != BPF_CORE_READ(sk, __sk_common.skc_cookie.counter)))
+		return;
+	own(s, ATTR_CACHED, fd);
 }
 
 #define EADDRNOTAVAIL 99
@@ -152,7 +160,7 @@ int BPF_PROG(on_sys_exit, struct pt_regs *regs, long ret)
 
 	if (nr == NR_ACCEPT4 || nr == NR_ACCEPT || nr == NR_PIDFD_GETFD) {
 		if (ret >= 0)
-			took(ret);
+			took(sock_of_fd(current_task(), ret), ret);
 	} else if (nr == NR_CONNECT && ret == -EADDRNOTAVAIL) {
 		no_address(regs_first_arg(regs), EADDRNOTAVAIL);
 	}
@@ -167,17 +175,12 @@ int BPF_PROG(on_sys_exit, struct pt_regs *regs, long ret)
 SEC("fentry/fd_install")
 int BPF_PROG(on_fd_install, unsigned int fd, struct file *file)
 {
-	__u64 key;
-	struct sock_info *s;
 	struct socket *socket;
 
 	if ((BPF_CORE_READ(file, f_inode, i_mode) & S_IFMT) != S_IFSOCK)
 		return 0;
 	socket = file->private_data;
-	key = (__u64)BPF_CORE_READ(socket, sk);
-	s = bpf_map_lookup_elem(&socks, &key);
-	if (s && !(s->flags & SOCK_FINAL))
-		own(s, ATTR_CACHED, fd);
+	took(BPF_CORE_READ(socket, sk), fd);
 	return 0;
 }
 
@@ -193,7 +196,7 @@ int BPF_PROG(on_uring_cqe, void *ctx_, void *req, struct io_uring_cqe *cqe)
 	if (!req || BPF_CORE_READ((struct io_kiocb *)req, opcode) != IORING_OP_ACCEPT)
 		return 0;
 	if (cqe->res >= 0)
-		took(cqe->res);
+		took(sock_of_fd(current_task(), cqe->res), cqe->res);
 	return 0;
 }
 
@@ -203,7 +206,7 @@ int BPF_PROG(on_uring_res, void *ctx_, void *req, __u64 user_data, int res)
 	if (!req || BPF_CORE_READ((struct io_kiocb *)req, opcode) != IORING_OP_ACCEPT)
 		return 0;
 	if (res >= 0)
-		took(res);
+		took(sock_of_fd(current_task(), res), res);
 	return 0;
 }
 
@@ -251,13 +254,16 @@ int BPF_PROG(on_drop, struct sk_buff *skb, void *location, int reason, struct so
 
 	if (!dropped_by_tcp((__u64)location))
 		return 0;
-	tw_segment(skb, sk);
 	cpu = this_cpu();
-	if (cpu)
-		cpu->dropped = (__u64)skb;
+	if (!cpu)
+		return 0;
+	cpu->dropped = 0;
+	tw_segment(skb, sk);
+	cpu->dropped = (__u64)skb;
 	return 0;
 }
 
+/* A segment reported twice does no harm: the second report changes nothing. */
 SEC("tp_btf/kfree_skb")
 int BPF_PROG(on_drop_again, struct sk_buff *skb, void *location, int reason, struct sock *sk)
 {
@@ -266,8 +272,12 @@ int BPF_PROG(on_drop_again, struct sk_buff *skb, void *location, int reason, str
 	if (!dropped_by_tcp((__u64)location))
 		return 0;
 	cpu = this_cpu();
-	if (!cpu || cpu->dropped == (__u64)skb)
+	if (!cpu)
 		return 0;
+	if (cpu->dropped == (__u64)skb) {
+		cpu->dropped = 0;
+		return 0;
+	}
 	count(COUNT_DROP_AGAIN);
 	tw_segment(skb, sk);
 	return 0;
@@ -421,6 +431,7 @@ int each_tcp(struct bpf_iter__tcp *ctx)
 		return 0;
 	sk = (struct sock *)tp;
 	fresh.state = skc->skc_state;
+	fresh.cookie = cookie_of(sk);
 	if (fresh.state == TCP_LISTEN) {
 		listening(sk, &fresh);
 		return 0;
@@ -434,7 +445,7 @@ int each_tcp(struct bpf_iter__tcp *ctx)
 		return 0; /* not older than the trace: its handshake was seen */
 	fresh.state = skc->skc_state;
 	bpf_map_update_elem(&socks, &key, &fresh, BPF_NOEXIST);
-	e.cookie = cookie_of(sk);
+	e.cookie = fresh.cookie;
 	e.sock = key;
 	e.cgroup = sock_cgroup_id(sk);
 	e.new_state = skc->skc_state;

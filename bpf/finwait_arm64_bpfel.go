@@ -47,6 +47,7 @@ type FinwaitSockInfo struct {
 	_           structs.HostLayout
 	Since       uint64
 	Established uint64
+	Cookie      uint64
 	Leader      uint64
 	Owner       struct {
 		_        structs.HostLayout

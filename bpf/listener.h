@@ -70,7 +70,7 @@ static __always_inline void listened(struct sock *sk)
 
 static __always_inline void on_listen(struct sock *sk)
 {
-	struct sock_info s = { .fd = -1, .state = TCP_LISTEN };
+	struct sock_info s = { .cookie = cookie_of(sk), .fd = -1, .state = TCP_LISTEN };
 	__u64 at = (__u64)sk;
 
 	own(&s, ATTR_CACHED, fd_of_call(sk));

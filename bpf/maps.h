@@ -13,6 +13,7 @@ enum {
 struct sock_info {
 	__u64 since;	   /* ktime of the last transition; 0 unknown */
 	__u64 established; /* ktime; 0 unknown */
+	__u64 cookie;	   /* of the socket; another one at the same address is another socket */
 	__u64 leader;	   /* task_struct of the owner's thread-group leader, as a number */
 	struct owner owner;
 	__s32 fd; /* descriptor through which the owner was seen; -1 unknown */
@@ -76,10 +77,11 @@ struct {
 } counters SEC(".maps");
 
 /*
- * What this CPU did last. `state_*`, `destroyed` and `dropped` let the second
- * instance of a program see that the first one did the work; `cut_*` is the
- * mini-socket whose timer was just taken off, until the reason shows itself in
- * the same softirq.
+ * What this CPU is doing. `state_*`, `destroyed` and `dropped` are what the first
+ * instance of a program has just done, for its second instance: set at the end,
+ * cleared at the beginning and by whoever has read it, because addresses come again.
+ * `cut_*` is the mini-socket whose timer was just taken off, until the reason shows
+ * itself in the same softirq.
  */
 struct cpu_info {
 	__u64 state_sock;

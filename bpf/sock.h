@@ -49,6 +49,14 @@ static __always_inline bool read_tuple(struct event *e, struct sock_common *skc,
 	return true;
 }
 
+/* Makes the cookie if there is none yet, where the kernel lets us. */
+static __always_inline __u64 cookie_of(struct sock *sk)
+{
+	if (have_cookie)
+		return bpf_get_socket_cookie(sk);
+	return sk->__sk_common.skc_cookie.counter;
+}
+
 static __always_inline bool in_ports(__u16 port, const volatile __u16 range[2])
 {
 	return port >= range[0] && port <= range[1];

@@ -9,13 +9,6 @@
 #define SOCK_DONE_BIT	(1 << 1) /* tcp_fin(): the peer's FIN has come */
 #define SOCK_LINGER_BIT (1 << 4)
 
-static __always_inline __u64 cookie_of(struct sock *sk)
-{
-	if (have_cookie)
-		return bpf_get_socket_cookie(sk);
-	return sk->__sk_common.skc_cookie.counter;
-}
-
 /* A socket seen for the first time. Whatever is not known stays 0. */
 static __always_inline struct sock_info *remember(__u64 key, const struct sock_info *fresh)
 {
@@ -26,45 +19,72 @@ static __always_inline struct sock_info *remember(__u64 key, const struct sock_i
 	return bpf_map_lookup_elem(&socks, &key);
 }
 
-/* connect(): CLOSE -> SYN_SENT, in the caller's context. */
-static __always_inline void on_connecting(struct sock *sk, __u64 now)
-{
-	struct sock_info s = { .since = now, .fd = -1, .state = TCP_SYN_SENT, .role = ROLE_CLIENT };
-
-	/* a cookie now: a mini-socket that this connect() ends names its successor by it */
-	cookie_of(sk);
-	own(&s, ATTR_CACHED, fd_of_call(sk));
-	remember((__u64)sk, &s);
-}
-
-/* The handshake is done: SYN_SENT -> ESTABLISHED, or SYN_RECV -> ESTABLISHED for a new child. */
-static __always_inline void on_established(struct sock *sk, int old, __u64 now)
+/*
+ * What is remembered of this socket. Addresses come again: should the end of the last
+ * socket here have been missed, its owner must not become the owner of this one.
+ */
+static __always_inline struct sock_info *recall(struct sock *sk, __u64 cookie)
 {
 	__u64 key = (__u64)sk;
 	struct sock_info *s = bpf_map_lookup_elem(&socks, &key);
 
-	struct sock_info fresh = {
-		.since = now, .established = now, .fd = -1, .state = TCP_ESTABLISHED
-	};
+	return s && (!s->cookie || s->cookie == cookie) ? s : NULL;
+}
 
-	if (s && s->state == old) {
+/* connect(): CLOSE -> SYN_SENT, in the caller's context. */
+static __always_inline void on_connecting(struct sock *sk, __u64 now)
+{
+	/* a cookie now: a mini-socket that this connect() ends names its successor by it */
+	struct sock_info s = { .since = now,
+			       .cookie = cookie_of(sk),
+			       .fd = -1,
+			       .state = TCP_SYN_SENT,
+			       .role = ROLE_CLIENT };
+
+	own(&s, ATTR_CACHED, fd_of_call(sk));
+	remember((__u64)sk, &s);
+}
+
+/*
+ * The handshake's last ACK makes a new socket, a copy of the listening one: LISTEN ->
+ * SYN_RECV. Or both ends called connect() at once: SYN_SENT -> SYN_RECV.
+ */
+static __always_inline void on_syn_received(struct sock *sk, int old, __u64 now)
+{
+	/* inet_csk_clone_lock() gives it the request's cookie after this step: 0 until then */
+	struct sock_info child = {
+		.since = now, .fd = -1, .state = TCP_SYN_RECV, .role = ROLE_SERVER
+	};
+	struct sock_info *s;
+
+	if (old == TCP_LISTEN) {
+		remember((__u64)sk, &child);
+		return;
+	}
+	s = recall(sk, cookie_of(sk));
+	if (s)
+		s->state = TCP_SYN_RECV;
+}
+
+/* SYN_SENT -> ESTABLISHED or SYN_RECV -> ESTABLISHED. */
+static __always_inline void on_established(struct sock *sk, int old, __u64 now)
+{
+	struct sock_info fresh = { .since = now,
+				   .established = now,
+				   .cookie = cookie_of(sk),
+				   .fd = -1,
+				   .state = TCP_ESTABLISHED };
+	struct sock_info *s = recall(sk, fresh.cookie);
+
+	if (s) {
+		s->cookie = fresh.cookie;
 		s->since = now;
 		s->established = now;
 		s->state = TCP_ESTABLISHED;
 		return;
 	}
 	fresh.role = old == TCP_SYN_SENT ? ROLE_CLIENT : ROLE_SERVER;
-	remember(key, &fresh);
-}
-
-/* Both ends called connect() at once: SYN_SENT -> SYN_RECV. The role stays. */
-static __always_inline void on_simultaneous_open(struct sock *sk)
-{
-	__u64 key = (__u64)sk;
-	struct sock_info *s = bpf_map_lookup_elem(&socks, &key);
-
-	if (s)
-		s->state = TCP_SYN_RECV;
+	remember((__u64)sk, &fresh);
 }
 
 /* What the connection itself says at this moment. */
@@ -148,14 +168,14 @@ static __always_inline void on_closing(struct sock *sk, int old, int new, __u64 
 	/* skc_num is already 0 for accepted sockets at CLOSE; inet_sport is not */
 	if (!read_tuple(&e, &sk->__sk_common, BPF_CORE_READ(inet, inet_sport)) || !wanted(&e))
 		return;
-	s = bpf_map_lookup_elem(&socks, &key);
+	e.cookie = cookie_of(sk);
+	e.sock = key;
+	s = recall(sk, e.cookie);
 	if (!s) {
-		struct sock_info fresh = { .fd = -1, .state = old };
+		struct sock_info fresh = { .cookie = e.cookie, .fd = -1, .state = old };
 
 		s = remember(key, &fresh);
 	}
-	e.cookie = cookie_of(sk);
-	e.sock = key;
 	read_sock(&e, sk);
 	if (!sk->sk_socket && !(e.flags & EVENT_ORPHAN))
 		e.flags |= EVENT_UNACCEPTED;
@@ -170,6 +190,9 @@ static __always_inline void on_closing(struct sock *sk, int old, int new, __u64 
 		if (file_is_closing(sk))
 			e.flags |= EVENT_CLOSING;
 	}
+	if (s && new == TCP_CLOSE && e.error && !(e.flags & (EVENT_CALL | EVENT_ORPHAN)) &&
+	    old != TCP_SYN_SENT &&old != TCP_SYN_RECV)
+		s->flags |= SOCK_HELD;
 	if ((e.flags & EVENT_UNACCEPTED) && !(e.flags & EVENT_CALL)) {
 		struct sock_info *l = listener_of(&e);
 
@@ -214,9 +237,6 @@ static __always_inline void on_closing(struct sock *sk, int old, int new, __u64 
 	}
 	s->since = now;
 	s->state = new;
-	if (new == TCP_CLOSE && e.error && !(e.flags & (EVENT_CALL | EVENT_ORPHAN)) &&
-	    old != TCP_SYN_SENT &&old != TCP_SYN_RECV)
-		s->flags |= SOCK_HELD;
 	emit(&e, e.attribution ? &s->owner : NULL);
 }
 
@@ -230,20 +250,19 @@ static __always_inline void step(struct sock *sk, int old, int new)
 		on_listen(sk);
 		return;
 	}
-	if (old == TCP_LISTEN) {
-		if (new == TCP_CLOSE)
-			listened(sk);
+	if (old == TCP_LISTEN && new == TCP_CLOSE) {
+		listened(sk);
 		return;
 	}
 	now = bpf_ktime_get_ns();
 	if (new == TCP_SYN_SENT)
 		on_connecting(sk, now);
+	else if (new == TCP_SYN_RECV)
+		on_syn_received(sk, old, now);
 	else if (new == TCP_ESTABLISHED)
 		on_established(sk, old, now);
-	else if (new != TCP_SYN_RECV)
+	else
 		on_closing(sk, old, new, now);
-	else if (old == TCP_SYN_SENT)
-		on_simultaneous_open(sk);
 }
 
 /*

@@ -4,12 +4,13 @@ package tracer
 
 import (
 	"bufio"
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strconv"
-	"strings"
 
 	"github.com/cilium/ebpf/btf"
 )
@@ -38,11 +39,14 @@ func readSymbols(r io.Reader, names []string) (map[string]span, error) {
 	open := map[string]uint64{}
 	scan := bufio.NewScanner(r)
 	for scan.Scan() {
-		field := strings.Fields(scan.Text())
-		if len(field) < 3 || len(field) > 3 { // a fourth field names a module
+		// ffffffff82006870 t tw_timer_handler; a fourth field, behind a tab, names a module
+		address, rest, _ := bytes.Cut(scan.Bytes(), []byte(" "))
+		_, symbol, ok := bytes.Cut(rest, []byte(" "))
+		wanted := ok && slices.Contains(names, string(symbol))
+		if !wanted && (len(open) == 0 || bytes.IndexByte(symbol, '\t') >= 0) {
 			continue
 		}
-		addr, err := strconv.ParseUint(field[0], 16, 64)
+		addr, err := strconv.ParseUint(string(address), 16, 64)
 		if err != nil || addr == 0 {
 			continue
 		}
@@ -52,10 +56,8 @@ func readSymbols(r io.Reader, names []string) (map[string]span, error) {
 				delete(open, name)
 			}
 		}
-		for _, name := range names {
-			if field[2] == name {
-				open[name] = addr
-			}
+		if wanted {
+			open[string(symbol)] = addr
 		}
 	}
 	return found, scan.Err()

@@ -23,6 +23,7 @@ type objects struct {
 	maps     map[string]*ebpf.Map
 	programs map[string]*ebpf.Program
 	links    []link.Link // kept: a link that is garbage collected detaches
+	types    *btf.Spec
 	helpers  helpers
 }
 
@@ -43,7 +44,7 @@ func newObjects(opt Options, k *kernel) (*objects, error) {
 	}
 	spec.Maps["events"].MaxEntries = opt.RingBytes
 	spec.Maps["socks"].MaxEntries = opt.MaxSockets
-	o := &objects{spec: spec, maps: map[string]*ebpf.Map{}, programs: map[string]*ebpf.Program{}}
+	o := &objects{spec: spec, types: k.types, maps: map[string]*ebpf.Map{}, programs: map[string]*ebpf.Program{}}
 	if err := o.configure(opt, k); err != nil {
 		return nil, err
 	}
@@ -157,7 +158,10 @@ func (o *objects) loadWith(names []string, h helpers) error {
 	if err := errors.Join(spec.Variables["have_cookie"].Set(flag(h.cookie)), spec.Variables["have_task_regs"].Set(flag(h.taskRegs))); err != nil {
 		return fmt.Errorf("set helpers: %w", err)
 	}
-	coll, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{MapReplacements: o.maps})
+	coll, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{
+		MapReplacements: o.maps,
+		Programs:        ebpf.ProgramOptions{KernelTypes: o.types}, // decoded once for all
+	})
 	if err != nil {
 		return err
 	}

@@ -59,12 +59,14 @@ func (t *Tracer) read(ctx context.Context, h Handler) error {
 		losss = time.Now()
 	)
 	for ctx.Err() == nil {
-		began := Now()
+		// An emptied ring is complete up to the present. In a burst, only what has been
+		// read is known: the ring may hold more that is older than now.
+		complete := int64(0)
 		t.reader.SetDeadline(time.Now().Add(flushEvery))
 		for n = 0; n < burst; n++ {
 			err := t.reader.ReadInto(&rec)
 			if errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, ringbuf.ErrFlushed) {
-				began = 0
+				complete = Now()
 				break
 			}
 			if err != nil {
@@ -74,11 +76,10 @@ func (t *Tracer) read(ctx context.Context, h Handler) error {
 				return err
 			}
 		}
-		// An emptied ring is complete up to the present; a burst, up to its own beginning.
-		if began == 0 {
-			began = Now()
+		if complete == 0 {
+			complete = t.newest
 		}
-		if err := h.Advance(began); err != nil {
+		if err := h.Advance(complete); err != nil {
 			return err
 		}
 		if time.Since(losss) >= lossEvery {
@@ -99,6 +100,7 @@ func (t *Tracer) hand(raw []byte, s *event.Sample, h Handler) error {
 		t.losses.badRecords++
 		return nil
 	}
+	t.newest = max(t.newest, s.KTime)
 	return h.Sample(s)
 }
 

@@ -24,6 +24,7 @@ type Tracer struct {
 	seed    Seed
 	losses  losses
 	attach  time.Duration
+	newest  int64          // ktime of the newest sample read
 	seen    []event.Sample // what existed at the start; handed over once
 }
 
@@ -68,6 +69,9 @@ func privilegeOrKernel(err error) error {
 // start settles the probe and attaches the table of hooks.
 func (t *Tracer) start() error {
 	t.kernel.fentryErr = t.objects.tryFentry()
+	if err := t.kernel.fentryErr; err != nil && t.opt.Probe == ProbeFentry {
+		return fmt.Errorf("%w with the fentry probe: %w; use the timer probe, or auto", ErrKernel, err)
+	}
 	t.probe = t.opt.Probe
 	if t.probe == ProbeAuto {
 		t.probe = ProbeFentry

@@ -5,6 +5,7 @@ package main
 import (
 	"context"
 	"errors"
+	"slices"
 	"testing"
 	"time"
 
@@ -32,13 +33,24 @@ type rig struct {
 	releases []event.Release
 	losses   []event.Loss
 	pending  *question
+	taken    struct {
+		rows, failures int
+		totals         seen
+	}
 }
 
 // question is answered when everything before `after` has come out of the flow.
 type question struct {
 	after int64
 	met   func() bool
-	done  chan struct{}
+	done  chan *seen
+}
+
+// seen is what came out between two questions.
+type seen struct {
+	rows                          []event.Transition
+	failures                      []event.ConnectError
+	born, reused, refused, strays uint64
 }
 
 // labTime bounds a whole test in a lab; it is a safety net, not an expectation.
@@ -104,10 +116,28 @@ func (r *rig) Advance(ktime int64) error {
 		}
 	}
 	if ktime-int64(60*time.Millisecond) > r.pending.after && (r.pending.met == nil || r.pending.met()) {
-		close(r.pending.done)
+		r.pending.done <- r.take()
 		r.pending = nil
 	}
 	return nil
+}
+
+// take returns what has come since it was last called. It runs on the tracing goroutine,
+// or after that has ended.
+func (r *rig) take() *seen {
+	stats := r.flow.Stats()
+	now := seen{
+		rows: slices.Clone(r.rows[r.taken.rows:]), failures: slices.Clone(r.failures[r.taken.failures:]),
+		born: stats.Born, reused: stats.Ended[event.EndReusedByConnect], refused: stats.Refused,
+		strays: stats.Evicted + stats.Duplicates + stats.Unmatched,
+	}
+	delta := now
+	delta.born -= r.taken.totals.born
+	delta.reused -= r.taken.totals.reused
+	delta.refused -= r.taken.totals.refused
+	delta.strays -= r.taken.totals.strays
+	r.taken.rows, r.taken.failures, r.taken.totals = len(r.rows), len(r.failures), now
+	return &delta
 }
 
 func (r *rig) Lost(l event.Loss) error {
@@ -137,20 +167,21 @@ func (r *rig) Release(e *event.Release) error {
 }
 
 // settled waits until everything that has happened so far has come out, and until met
-// (which runs on the tracing goroutine) holds.
-func (r *rig) settled(met func() bool) {
+// (which runs on the tracing goroutine) holds. It returns what is new.
+func (r *rig) settled(met func() bool) *seen {
 	r.t.Helper()
-	q := question{after: tracer.Now(), met: met, done: make(chan struct{})}
+	q := question{after: tracer.Now(), met: met, done: make(chan *seen, 1)}
 	select {
 	case r.asked <- q:
 		select {
-		case <-q.done:
-			return
+		case s := <-q.done:
+			return s
 		case <-r.ctx.Done():
 		}
 	case <-r.ctx.Done():
 	}
 	r.t.Fatal("the trace did not come to the expected point in time")
+	return nil
 }
 
 // finish ends the trace in an orderly way. Afterwards the rig's fields may be read.
@@ -181,10 +212,14 @@ func (r *rig) nothingLost() {
 	if s := r.flow.Stats(); s.Evicted+s.Duplicates+s.Unmatched != 0 {
 		r.t.Errorf("evicted %d, duplicates %d, unmatched %d", s.Evicted, s.Duplicates, s.Unmatched)
 	}
+	// What the kernel side counted as handed over is what came out here.
+	if s := r.flow.Stats(); s.Samples != c.Events+uint64(r.tracer.Seed().Sockets+r.tracer.Seed().TimeWaits) {
+		r.t.Errorf("%d samples of %d events", s.Samples, c.Events)
+	}
 	for i := range r.rows {
 		if r.rows[i].Incomplete {
 			r.t.Errorf("incomplete: %+v", r.rows[i])
 		}
 	}
-	r.t.Logf("%d events, %d picked up by a second instance, none lost", c.Events, c.PickedUp)
+	r.t.Logf("%d events, %d picked up by a second instance (skipped: %v)", c.Events, c.PickedUp, c.Skipped)
 }

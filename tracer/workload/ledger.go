@@ -116,6 +116,17 @@ func (l Ledger) Totals() Totals {
 	return t
 }
 
+// Add adds the totals of another run.
+func (t *Totals) Add(o Totals) {
+	t.Births += o.Births
+	t.Reuses += o.Reuses
+	t.Overflows += o.Overflows
+	t.AbortOnClose += o.AbortOnClose
+	t.AbortOnData += o.AbortOnData
+	t.AbortOnTimeout += o.AbortOnTimeout
+	t.AbortOther += o.AbortOther
+}
+
 func (t *Totals) add(s Side) {
 	if s.TimeWait || s.FinWait2Orphan {
 		t.Births++
