@@ -55,3 +55,9 @@ fuzz:
 
 clean:
 	rm -f finwait
+
+# The tests on other kernels, emulated, from packages that it fetches into a cache of its own:
+# a table of features and kernels. KERNELS=-h tells what can be asked of it.
+.PHONY: test-kernels
+test-kernels:
+	CGO_ENABLED=0 $(GO) run ./cmd/kernels test $(KERNELS)

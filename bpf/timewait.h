@@ -178,6 +178,7 @@ static __always_inline void tw_reopened(struct request_sock *req)
 		tw_explain(&e, TW_SYN);
 }
 
+#define TCP_FLAG_FIN 0x01
 #define TCP_FLAG_RST 0x04
 #define ETH_P_IP     bpf_htons(0x0800)
 #define ETH_P_IPV6   bpf_htons(0x86dd)
@@ -206,11 +207,7 @@ static __always_inline void tw_segment(struct sk_buff *skb, struct sock *sk)
 			tw_armed((struct inet_timewait_sock *)sk, 0, EVENT_REQUEUED);
 		return;
 	}
-	/*
-	 * The segment has just ended its mini-socket: an RST, or data for an orphan's
-	 * FIN_WAIT2, which the kernel answers with an RST.
-	 */
-	if (!cpu->cut_sock)
+	if (!cpu->cut_sock && (sk || (bits & TCP_FLAG_RST) || !(bits & TCP_FLAG_FIN)))
 		return;
 	bpf_probe_read_kernel(ports, sizeof(ports), th);
 	if (BPF_CORE_READ(skb, protocol) == ETH_P_IP) {
@@ -225,9 +222,23 @@ static __always_inline void tw_segment(struct sk_buff *skb, struct sock *sk)
 	}
 	e.peer_port = bpf_ntohs(ports[0]);
 	e.local_port = bpf_ntohs(ports[1]);
-	e.netns = cpu->cut_netns; /* same softirq, same CPU, same 4-tuple */
+	e.family = is_v4_mapped(e.peer) ? 4 : 6;
 	e.ktime = bpf_ktime_get_ns();
-	tw_explain(&e, TW_RESET);
+	/*
+	 * The segment has just ended its mini-socket: an RST, or data for an orphan's
+	 * FIN_WAIT2, which the kernel answers with an RST. Same softirq, same CPU, same ends.
+	 */
+	e.netns = cpu->cut_netns;
+	if (tw_explain(&e, TW_RESET))
+		return;
+	/* Or it is the FIN that a mini-socket waits for; user space knows which, by its ends. */
+	if (!sk && (bits & TCP_FLAG_FIN) && !(bits & TCP_FLAG_RST)) {
+		e.kind = EVENT_TW_ARMED;
+		e.new_state = TCP_TIME_WAIT;
+		e.flags = EVENT_REQUEUED;
+		e.netns = 0;
+		emit(&e, NULL);
+	}
 }
 
 #endif /* FINWAIT_TIMEWAIT_H */

@@ -73,11 +73,14 @@ func Decode(raw []byte, s *event.Sample) error {
 	case event.KindSockSeen, event.KindConnectError:
 		s.Since, s.Established, s.BytesSent, s.BytesReceived, s.IdleJiffies = 0, 0, 0, 0, 0
 		s.Expires, s.Jiffies, s.Successor, s.Bucket, s.EntryStamp = 0, 0, 0, 0, 0
+		if s.Kind == event.KindSockSeen && !s.New.Valid() {
+			return fmt.Errorf("decode state %d: %w", s.New, ErrBadRecord)
+		}
 	default:
 		return fmt.Errorf("decode kind %d: %w", s.Kind, ErrBadRecord)
 	}
-	if !s.Reason.Valid() || s.Attribution.String() == "" {
-		return fmt.Errorf("decode reason %d, attribution %d: %w", s.Reason, s.Attribution, ErrBadRecord)
+	if !s.Reason.Valid() || s.Attribution.String() == "" || s.Role > event.Server {
+		return fmt.Errorf("decode reason %d, attribution %d, role %d: %w", s.Reason, s.Attribution, s.Role, ErrBadRecord)
 	}
 	if s.Family != 4 && s.Family != 6 && s.Kind != event.KindWhy && s.Kind != event.KindConnectError {
 		return fmt.Errorf("decode family %d: %w", s.Family, ErrBadRecord)

@@ -32,6 +32,8 @@ const (
 	hookTimer   = "time_wait_timer"
 	hookSegment = "time_wait_segment"
 	hookFentry  = "time_wait_fentry"
+
+	namelessDrop = "tp_btf/kfree_skb"
 )
 
 // hooks is the table. Order is the order of attaching: what is needed to understand
@@ -81,7 +83,7 @@ func hooks(probe Probe) []Hook {
 			Lost: "FIN_WAIT2 → TIME_WAIT of a closed socket and restarts are shown only when TIME_WAIT ends; an end by RST is \"unknown\"",
 			Ways: []Way{
 				{Name: "tp_btf/kfree_skb (with socket)", Programs: []string{"on_drop", "on_drop_again"}, usable: dropArgs(5)},
-				{Name: "tp_btf/kfree_skb", Programs: []string{"on_drop_skb"}, usable: dropArgs(3)},
+				{Name: namelessDrop, Programs: []string{"on_drop_skb"}, usable: dropArgs(3)},
 			},
 		}, Hook{
 			Name: hookTimer, Required: true,
@@ -114,4 +116,19 @@ func seedHooks() []Hook {
 			Ways: []Way{{Name: "iter/task_file", Programs: []string{"each_file"}}},
 		},
 	}
+}
+
+// AllHooks is the whole table, with the hooks of both probes, for documentation.
+func AllHooks() []Hook {
+	var table []Hook
+	seen := map[string]bool{}
+	for _, list := range [][]Hook{hooks(ProbeFentry), hooks(ProbeTimer), seedHooks()} {
+		for _, h := range list {
+			if !seen[h.Name] {
+				seen[h.Name] = true
+				table = append(table, h)
+			}
+		}
+	}
+	return table
 }

@@ -108,6 +108,9 @@ func (t *Tracer) hand(raw []byte, s *event.Sample, h Handler) error {
 func (t *Tracer) finish(h Handler, failed error) error {
 	var rec ringbuf.Record
 	var s event.Sample
+	if w, ok := h.(Witness); ok && failed == nil {
+		w.Witness(t.readings())
+	}
 	if err := t.objects.detach(); err != nil {
 		return fmt.Errorf("detach: %w", err)
 	}

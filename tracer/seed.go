@@ -20,6 +20,7 @@ type Seed struct {
 	Sockets    int // TCP sockets between the handshake and CLOSE
 	TimeWaits  int // TIME_WAIT mini-sockets, orphans' FIN_WAIT2 included
 	Namespaces []Namespace
+	Readings   []Reading // of the kernel's own counters, just after attaching
 	Took       time.Duration
 	Errs       []error // namespaces that could not be read, and iterators that this kernel lacks
 }
@@ -55,6 +56,9 @@ func (t *Tracer) seedAll() []event.Sample {
 			}
 			err := ns.enter(func() error {
 				ns.settings()
+				if r, err := ns.read(); err == nil {
+					t.seed.Readings = append(t.seed.Readings, r)
+				}
 				found, err := t.iterate("each_tcp")
 				samples = append(samples, found...)
 				return err

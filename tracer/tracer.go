@@ -156,6 +156,17 @@ func (t *Tracer) SegmentsSeen() bool {
 	return false
 }
 
+// NamelessSegments reports whether the kernel says of a dropped segment only its ends,
+// not the socket (before 6.11).
+func (t *Tracer) NamelessSegments() bool {
+	for _, h := range t.status {
+		if h.Name == hookSegment {
+			return h.Attached == namelessDrop
+		}
+	}
+	return false
+}
+
 // AttachTime is how long loading and attaching took.
 func (t *Tracer) AttachTime() time.Duration { return t.attach }
 

@@ -132,20 +132,17 @@ func runDemo(ctx context.Context, w, stderr io.Writer, f liveFlags, wait bool) e
 	}
 	defer t.Close()
 
-	out := newStdout(w)
 	start := describe(t, tick)
-	s := newSink(out, &f, start.Clock, useColor(f.color, w))
+	s := newScreen(w, &f, start.Clock)
 	n := &narrator{
-		session: newSession(s, &f, flt, flow.Options{Tick: tick, Namer: proc.New("/proc"), SegmentsSeen: t.SegmentsSeen()}, out.flush),
-		out:     out, plain: f.output != "json", stories: make(chan story),
+		session: newSession(newView(s, &f, flt), t, start, flow.Options{Namer: proc.New("/proc")}, opt.Filter, s.advance),
+		out:     s.out, plain: f.output != "json", stories: make(chan story),
 	}
-	if ts, ok := s.(traceSink); ok {
-		if err := ts.Start(start); err != nil {
-			return err
-		}
+	if err := n.Start(start); err != nil {
+		return err
 	}
 	if n.plain {
-		fmt.Fprint(out, demoPreface)
+		fmt.Fprint(s.out, demoPreface)
 	}
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
@@ -163,7 +160,7 @@ func runDemo(ctx context.Context, w, stderr io.Writer, f liveFlags, wait bool) e
 	if n.plain && err == nil {
 		err = n.epilogue(truth)
 	}
-	return conclude(t, n.session, f.strict, err, func(line string) { fmt.Fprintf(stderr, "\n%s\n", line) })
+	return conclude(t, n.session, s, f.strict, err, func(line string) { fmt.Fprintf(stderr, "\n%s\n", line) })
 }
 
 const demoPreface = `Every line is one step of one end of a connection towards its end. The process is the

@@ -38,8 +38,24 @@ type liveFlags struct {
 
 func (f *liveFlags) register(fs *pflag.FlagSet) {
 	fs.SortFlags = false
+	f.registerForm(fs)
+	f.registerChoice(fs)
+	f.registerCount(fs)
+	f.registerTrace(fs)
+	f.registerStrict(fs)
+	f.registerLooks(fs)
+	f.registerRoom(fs)
+	f.registerLog(fs)
+}
+
+// registerForm has what a row is.
+func (f *liveFlags) registerForm(fs *pflag.FlagSet) {
 	fs.StringVarP(&f.output, "output", "o", "table", "table, wide or json (one record a line)")
 	fs.StringVar(&f.view, "view", "transitions", "transitions, or closes: one row for a connection when all of it, TIME_WAIT included, is over")
+}
+
+// registerChoice has the filters.
+func (f *liveFlags) registerChoice(fs *pflag.FlagSet) {
 	fs.Uint32VarP(&f.pid, "pid", "p", 0, "only sockets of this process")
 	fs.StringVar(&f.comm, "comm", "", "only sockets of processes with this name")
 	fs.StringVar(&f.cgroup, "cgroup", "", "only sockets of this cgroup v2 path and below")
@@ -53,19 +69,44 @@ func (f *liveFlags) register(fs *pflag.FlagSet) {
 	fs.StringVar(&f.netns, "netns", "", "only this network namespace: a path, a process id, or inode:N")
 	fs.StringVar(&f.closer, "closer", "", "only connections closed first by local, peer, both or kernel")
 	fs.StringVar(&f.method, "method", "", "only connections closed this way: "+strings.Join(event.MethodNames(), ", "))
-	fs.DurationVarP(&f.duration, "duration", "d", 0, "stop after this long, such as 30s")
+}
+
+func (f *liveFlags) registerCount(fs *pflag.FlagSet) {
 	fs.Uint64VarP(&f.count, "count", "c", 0, "stop after this many rows")
+}
+
+// registerTrace has how long and how to trace.
+func (f *liveFlags) registerTrace(fs *pflag.FlagSet) {
+	fs.DurationVarP(&f.duration, "duration", "d", 0, "stop after this long, such as 30s")
 	fs.StringVar(&f.probe, "time-wait-probe", "auto", "how TIME_WAIT is watched: auto, fentry or timer")
+}
+
+func (f *liveFlags) registerStrict(fs *pflag.FlagSet) {
 	fs.BoolVar(&f.strict, "strict", false, "exit with 5 if anything was lost or could not be attached")
+}
+
+// registerLooks has how a table looks.
+func (f *liveFlags) registerLooks(fs *pflag.FlagSet) {
 	fs.BoolVar(&f.noHeader, "no-header", false, "no heading over the table")
-	fs.StringVar(&f.color, "color", "auto", "auto, always or never (auto also heeds NO_COLOR)")
+	f.registerColor(fs)
 	fs.BoolVar(&f.utc, "utc", false, "times in UTC")
+}
+
+func (f *liveFlags) registerColor(fs *pflag.FlagSet) {
+	fs.StringVar(&f.color, "color", "auto", "auto, always or never (auto also heeds NO_COLOR)")
+}
+
+// registerRoom has what the kernel side may take, and what tests need.
+func (f *liveFlags) registerRoom(fs *pflag.FlagSet) {
 	fs.Uint32Var(&f.maxSockets, "max-sockets", 65536, "live sockets that the kernel side remembers, 192 bytes each")
 	fs.StringVar(&f.ringSize, "ring-size", "8MiB", "room for facts between the kernel and this program; a power of two")
-	fs.StringVar(&f.logLevel, "log-level", "info", "debug, info, warn or error")
-	fs.StringVar(&f.logFormat, "log-format", "console", "console or json")
 	fs.StringVar(&f.readyFile, "ready-file", "", "create this file once everything is attached")
 	fs.MarkHidden("ready-file")
+}
+
+func (f *liveFlags) registerLog(fs *pflag.FlagSet) {
+	fs.StringVar(&f.logLevel, "log-level", "info", "debug, info, warn or error")
+	fs.StringVar(&f.logFormat, "log-format", "console", "console or json")
 }
 
 func usage(format string, args ...any) error {
@@ -107,7 +148,9 @@ func (f *liveFlags) check() error {
 
 // filter turns the flags into a choice of records.
 func (f *liveFlags) filter() (flt filter.Filter, err error) {
-	flt = filter.Filter{PID: f.pid, Comm: f.comm, Cgroup: f.cgroup, Container: f.container}
+	// The kernel keeps 15 bytes of a name: of what is asked for, no more can be compared.
+	comm := event.MakeComm(f.comm)
+	flt = filter.Filter{PID: f.pid, Comm: comm.String(), Cgroup: f.cgroup, Container: f.container}
 	if flt.LocalPort, err = parsePorts("local-port", f.localPort); err != nil {
 		return flt, err
 	}
@@ -172,6 +215,9 @@ func parsePrefix(flag, s string) (netip.Prefix, error) {
 	if err != nil {
 		return netip.Prefix{}, usage("--%s %q: use an address or a network, such as 10.0.0.0/8", flag, s)
 	}
+	if p.Addr().Is4In6() && p.Bits() >= 96 {
+		p = netip.PrefixFrom(p.Addr().Unmap(), p.Bits()-96) // as records show it
+	}
 	return p.Masked(), nil
 }
 
@@ -190,12 +236,14 @@ func parseNetns(s string) (uint32, error) {
 	} else if !strings.Contains(s, "/") {
 		path = "/run/netns/" + s
 	}
-	var st unix.Stat_t
-	var fs unix.Statfs_t
-	if err := unix.Stat(path, &st); err != nil {
-		return 0, usage("--netns %q: open %s: %v", s, path, err)
+	f, err := os.Open(path)
+	if err != nil {
+		return 0, usage("--netns %q: %v", s, err)
 	}
-	if err := unix.Statfs(path, &fs); err != nil || fs.Type != unix.NSFS_MAGIC {
+	defer f.Close()
+	var st unix.Stat_t
+	kind, err := unix.IoctlRetInt(int(f.Fd()), unix.NS_GET_NSTYPE)
+	if err != nil || kind != unix.CLONE_NEWNET || unix.Fstat(int(f.Fd()), &st) != nil {
 		return 0, usage("--netns %q: %s is not a network namespace", s, path)
 	}
 	return uint32(st.Ino), nil

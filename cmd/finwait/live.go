@@ -21,8 +21,16 @@ import (
 	"finwait/tracer/proc"
 )
 
-// runLive traces until ctx ends, the time or the count is reached, or nobody reads.
+// runLive traces to the screen.
 func runLive(ctx context.Context, w, stderr io.Writer, f liveFlags) error {
+	return watch(ctx, stderr, f, func(start *event.Start) (outlet, error) {
+		return newScreen(w, &f, start.Clock), nil
+	})
+}
+
+// watch traces until ctx ends, the time or the count is reached, or nobody reads. The
+// outlet is made once everything is attached.
+func watch(ctx context.Context, stderr io.Writer, f liveFlags, open func(*event.Start) (outlet, error)) error {
 	if err := f.check(); err != nil {
 		return err
 	}
@@ -49,14 +57,18 @@ func runLive(ctx context.Context, w, stderr io.Writer, f liveFlags) error {
 	defer t.Close()
 	logStart(log, t)
 
-	out := newStdout(w)
 	start := describe(t, tick)
-	s := newSink(out, &f, start.Clock, useColor(f.color, w))
-	x := newSession(s, &f, flt, flow.Options{Tick: tick, Namer: proc.New("/proc"), SegmentsSeen: t.SegmentsSeen()}, out.flush)
-	if ts, ok := s.(traceSink); ok {
-		if err := ts.Start(start); err != nil {
-			return err
-		}
+	out, err := open(start)
+	if err != nil {
+		return err
+	}
+	x := newSession(newView(out, &f, flt), t, start, flow.Options{Namer: proc.New("/proc")}, opt.Filter, out.advance)
+	err = out.begin(x, start)
+	if err == nil {
+		err = x.Start(start)
+	}
+	if err != nil {
+		return errors.Join(err, out.close())
 	}
 	if f.duration > 0 {
 		var cancel context.CancelFunc
@@ -65,26 +77,26 @@ func runLive(ctx context.Context, w, stderr io.Writer, f liveFlags) error {
 	}
 	if f.readyFile != "" {
 		if err := os.WriteFile(f.readyFile, nil, 0o600); err != nil {
-			return fmt.Errorf("create the ready file: %w", err)
+			return errors.Join(fmt.Errorf("create the ready file: %w", err), out.close())
 		}
 	}
 	err = t.Run(ctx, x)
-	return conclude(t, x, f.strict, err, func(line string) { log.Info().Msg(line) })
+	return conclude(t, x, out, f.strict, err, func(line string) { log.Info().Msg(line) })
 }
 
 // conclude ends a session: totals come out whatever happened, and the first cause of
 // the end decides the exit status.
-func conclude(t *tracer.Tracer, x *session, strict bool, cause error, say func(string)) error {
+func conclude(t *tracer.Tracer, x *session, out outlet, strict bool, cause error, say func(string)) error {
 	if errors.Is(cause, errEnough) {
 		cause = nil
-		x.limit = 0
 	}
 	counters, err := t.Counters()
 	cause = errors.Join(cause, err)
-	if !errors.Is(cause, syscall.EPIPE) {
-		cause = errors.Join(cause, x.finish(counters.PickedUp))
-	} else if err := x.finish(counters.PickedUp); err != nil && !errors.Is(err, syscall.EPIPE) {
-		cause = errors.Join(cause, err)
+	gone := errors.Is(cause, syscall.EPIPE)
+	for _, end := range []func() error{func() error { return x.finish(counters.PickedUp) }, out.close} {
+		if err := end(); err != nil && !(gone && errors.Is(err, syscall.EPIPE)) {
+			cause = errors.Join(cause, err)
+		}
 	}
 	say(x.totals())
 	if cause != nil || !strict {

@@ -14,6 +14,7 @@ import (
 
 func TestMain(m *testing.M) {
 	workload.Main() // the lab's workers are this binary again
+	actorMain()     // and so are the processes of the ownership tests
 	if os.Getenv(asProgram) != "" {
 		os.Exit(run(os.Args[1:]))
 	}

@@ -86,7 +86,7 @@ func trace(t *testing.T, ctx context.Context, lab *workload.Lab, opt tracer.Opti
 		t.Fatal(err)
 	}
 	r := &rig{t: t, lab: lab, tracer: tr, ended: make(chan struct{}), asked: make(chan question)}
-	r.flow = flow.New(r, flow.Options{Tick: tick, Namer: proc.New("/proc"), SegmentsSeen: tr.SegmentsSeen()})
+	r.flow = flow.New(r, flow.Options{Tick: tick, Namer: proc.New("/proc"), SegmentsSeen: tr.SegmentsSeen(), NamelessSegments: tr.NamelessSegments()})
 	r.ctx, r.stop = context.WithCancel(ctx)
 	go func() {
 		defer close(r.ended)

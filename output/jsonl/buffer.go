@@ -103,7 +103,11 @@ func appendString[S ~string | ~[]byte](b []byte, v S) []byte {
 			i++
 		default:
 			r, n := decodeRune(v[i:])
-			b = utf8.AppendRune(b, r)
+			if r < 0xa0 { // the 8-bit control characters
+				b = append(b, '\\', 'u', '0', '0', hex[r>>4], hex[r&0xf])
+			} else {
+				b = utf8.AppendRune(b, r)
+			}
 			i += n
 		}
 	}

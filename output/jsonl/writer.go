@@ -1,13 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package jsonl writes records as JSON Lines, one object a line, without allocating.
-// Unknown is absent, never a zero or a guess; durations are integer nanoseconds.
 package jsonl
 
 import (
 	"io"
-	"sort"
-	"time"
 
 	"finwait/tracer/event"
 )
@@ -24,6 +20,10 @@ type Writer struct {
 func New(w io.Writer, clock event.Clock) *Writer {
 	return &Writer{w: w, clock: clock, o: object{b: make([]byte, 0, 2048)}}
 }
+
+// SetClock changes the clock: the records that follow come from another host, or from
+// after a boot.
+func (w *Writer) SetClock(c event.Clock) { w.clock = c }
 
 func (w *Writer) begin(kind string, ktime int64) *object {
 	w.o.b = append(w.o.b[:0], '{')
@@ -196,7 +196,11 @@ func (w *Writer) Release(r *event.Release) error {
 	o := w.begin("release", r.KTime)
 	o.socket(&r.Socket)
 	o.process("process", &r.Process)
-	o.str("attribution", event.Exact.String())
+	if r.Process.Known() {
+		o.str("attribution", event.Exact.String())
+	} else {
+		o.str("attribution", event.AttributionUnknown.String())
+	}
 	if r.Held >= 0 {
 		o.nanos("held_ns", r.Held)
 	}
@@ -224,105 +228,5 @@ func (w *Writer) Close(c *event.CloseRecord) error {
 	o.known("bytes_sent", c.BytesSent)
 	o.known("bytes_received", c.BytesReceived)
 	o.tail(c.Timestamps, c.Errno, c.Orphan, c.Existed, c.Incomplete)
-	return w.end()
-}
-
-// Loss writes a loss record.
-func (w *Writer) Loss(l *event.Loss) error {
-	o := w.begin("loss", l.KTime)
-	o.str("reason", l.Reason.String())
-	o.uint("count", l.Count)
-	if l.Since != 0 {
-		o.time("since", w.clock.Wall(l.Since))
-	}
-	return w.end()
-}
-
-// Start writes a trace_start record.
-func (w *Writer) Start(s *event.Start) error {
-	o := w.begin("trace_start", s.KTime)
-	o.str("version", s.Version)
-	o.key("command_line")
-	o.b = append(o.b, '[')
-	for i, arg := range s.CommandLine {
-		if i > 0 {
-			o.b = append(o.b, ',')
-		}
-		o.b = appendString(o.b, arg)
-	}
-	o.b = append(o.b, ']')
-	o.str("host", s.Host)
-	o.str("kernel", s.Kernel)
-	o.str("arch", s.Arch)
-	o.str("boot_id", s.BootID)
-	if s.Tick > 0 {
-		o.int("hz", int64(time.Second/s.Tick))
-	}
-	o.int("clock_offset_ns", s.Clock.Offset)
-	o.str("time_wait_probe", s.Probe)
-	if s.ProbeReason != "" {
-		o.str("time_wait_probe_reason", s.ProbeReason)
-	}
-	o.key("hooks")
-	o.b = append(o.b, '[')
-	for i, h := range s.Hooks {
-		if i > 0 {
-			o.b = append(o.b, ',')
-		}
-		o.b = append(o.b, '{')
-		o.str("name", h.Name)
-		if h.Attached != "" {
-			o.str("attached", h.Attached)
-		} else {
-			o.str("lost", h.Lost)
-			o.str("error", h.Error)
-		}
-		o.close()
-	}
-	o.b = append(o.b, ']')
-	o.key("namespaces")
-	o.b = append(o.b, '[')
-	for i, ns := range s.Namespaces {
-		if i > 0 {
-			o.b = append(o.b, ',')
-		}
-		o.b = append(o.b, '{')
-		o.uint("inode", uint64(ns.Inode))
-		names := make([]string, 0, len(ns.Settings))
-		for name := range ns.Settings {
-			names = append(names, name)
-		}
-		sort.Strings(names)
-		for _, name := range names {
-			o.str(name, ns.Settings[name])
-		}
-		o.close()
-	}
-	o.b = append(o.b, ']')
-	o.open("existing")
-	o.int("sockets", int64(s.Sockets))
-	o.int("time_waits", int64(s.TimeWaits))
-	o.close()
-	return w.end()
-}
-
-// End writes a trace_end record.
-func (w *Writer) End(e *event.End) error {
-	o := w.begin("trace_end", e.KTime)
-	o.nanos("elapsed_ns", e.Elapsed)
-	o.open("totals")
-	o.uint("transitions", e.Transitions)
-	o.uint("closes", e.Closes)
-	o.uint("connect_errors", e.Errors)
-	o.uint("time_waits_born", e.Born)
-	o.int("time_waits_open", int64(e.Open))
-	o.uint("picked_up", e.PickedUp)
-	o.close()
-	o.open("lost")
-	for _, r := range event.LossReasons {
-		o.uint(r.String(), e.Lost[r])
-	}
-	o.close()
-	o.bool("complete", e.Complete())
 	return w.end()
 }

@@ -55,7 +55,7 @@ func (r *row) who(p *event.Process) {
 // note says in a few words what the step means.
 func (r *row) note(t *event.Transition) {
 	switch {
-	case t.Old == event.SynSent || t.Old == event.SynRecv:
+	case (t.Old == event.SynSent || t.Old == event.SynRecv) && t.New == event.Close:
 		r.connectNote(t)
 	case t.TimeWait != nil:
 		r.timeWaitNote(t.TimeWait)
@@ -106,6 +106,8 @@ func (r *row) closeNote(t *event.Transition) {
 			r.add("closed first: ")
 		}
 		r.call(t.Call, t)
+	case t.Method == event.MethodListener:
+		r.add("closed first: ", calls[t.Method])
 	case t.Errno == 104 || t.Errno == 32:
 		r.add("RST from the peer (", event.ErrnoName(t.Errno), ")")
 		r.who(&t.PeerProcess)

@@ -61,6 +61,10 @@ func New(w io.Writer, clock event.Clock, opt Options) *Writer {
 	return &Writer{w: w, clock: clock, opt: opt, cols: append(cols, column{"NOTE", 0, false})}
 }
 
+// SetClock changes the clock: the records that follow come from another host, or from
+// after a boot.
+func (w *Writer) SetClock(c event.Clock) { w.clock = c }
+
 // row is a line under construction.
 type row struct {
 	b     []byte
@@ -200,8 +204,7 @@ func (r *row) count(n int64) {
 }
 
 func (r *row) wide(s *event.Socket, p *event.Process, a event.Attribution, peer *event.Process, sent, received int64) {
-	r.add(s.Role.String())
-	r.next()
+	r.orDash(s.Role.String())
 	r.add(a.String())
 	r.next()
 	if p.Known() {
@@ -288,10 +291,14 @@ func (w *Writer) Release(e *event.Release) error {
 	r.add("CLOSE, released")
 	r.next()
 	r.ms(e.Held)
-	if w.opt.Wide {
-		r.wide(&e.Socket, &e.Process, event.Exact, &event.Process{}, event.Unknown, event.Unknown)
+	known, note := event.Exact, "its owner closed the dead socket"
+	if !e.Process.Known() {
+		known, note = event.AttributionUnknown, "nobody holds the dead socket any more"
 	}
-	r.add("its owner closed the dead socket")
+	if w.opt.Wide {
+		r.wide(&e.Socket, &e.Process, known, &event.Process{}, event.Unknown, event.Unknown)
+	}
+	r.add(note)
 	return w.flush(colorDim)
 }
 

@@ -2,7 +2,10 @@
 
 package event
 
-import "strconv"
+import (
+	"strconv"
+	"strings"
+)
 
 // The errors that TCP leaves on a socket or returns from connect().
 var errnoNames = map[uint16]string{
@@ -13,6 +16,14 @@ var errnoNames = map[uint16]string{
 	113: "EHOSTUNREACH", 114: "EALREADY", 115: "EINPROGRESS",
 }
 
+var errnoNumbers = func() map[string]uint16 {
+	m := make(map[string]uint16, len(errnoNames))
+	for n, name := range errnoNames {
+		m[name] = n
+	}
+	return m
+}()
+
 // ErrnoName returns the name of a Linux error number, as errno(3) spells it; empty for 0.
 func ErrnoName(n uint16) string {
 	if n == 0 {
@@ -22,4 +33,17 @@ func ErrnoName(n uint16) string {
 		return s
 	}
 	return "errno " + strconv.Itoa(int(n))
+}
+
+// ParseErrno is the inverse of ErrnoName; 0 when there is no such error.
+func ParseErrno(name string) uint16 {
+	if n, ok := errnoNumbers[name]; ok {
+		return n
+	}
+	if text, ok := strings.CutPrefix(name, "errno "); ok {
+		if n, err := strconv.ParseUint(text, 10, 16); err == nil {
+			return uint16(n)
+		}
+	}
+	return 0
 }

@@ -28,6 +28,9 @@ const (
 // Valid reports whether k is one of the kinds above.
 func (k Kind) Valid() bool { return k > KindUnknown && k < kindEnd }
 
+// Mini reports whether samples of this kind are about a mini-socket.
+func (k Kind) Mini() bool { return k >= KindArmed && k <= KindMiniSeen }
+
 // Flags are the yes-or-no observations of a [Sample]; numbered as enum event_flags in bpf/event.h.
 type Flags uint32
 

@@ -24,6 +24,13 @@ type Start struct {
 	Namespaces  []Namespace
 	Sockets     int // that existed already
 	TimeWaits   int
+	Part        Part // of a recording in several files
+}
+
+// Part says which piece of a recording a file is. The zero value: it is all of it.
+type Part struct {
+	Number int   // from 1 on
+	Began  int64 // ktime at which the first part began; with the boot it names the recording
 }
 
 // Hook is one attach point and what became of it.
@@ -49,6 +56,24 @@ type End struct {
 	Open        int    // TIME_WAITs still alive, orphans' FIN_WAIT2 included
 	Lost        map[LossReason]uint64
 	PickedUp    uint64 // events that interrupted a program, picked up by its second instance
+	Kernel      []KernelCounters
+}
+
+// Add puts the totals of the next part of the same recording to those of the ones before.
+func (e *End) Add(next *End) {
+	e.KTime, e.Open, e.Kernel = next.KTime, next.Open, next.Kernel
+	e.Elapsed += next.Elapsed
+	e.Transitions += next.Transitions
+	e.Closes += next.Closes
+	e.Errors += next.Errors
+	e.Born += next.Born
+	e.PickedUp += next.PickedUp
+	if e.Lost == nil {
+		e.Lost = map[LossReason]uint64{}
+	}
+	for r, n := range next.Lost {
+		e.Lost[r] += n
+	}
 }
 
 // Complete reports whether nothing was lost.

@@ -82,6 +82,7 @@ func (e end) with(change func(*end)) end {
 type mod func(*event.Sample)
 
 func flags(f event.Flags) mod     { return func(s *event.Sample) { s.Flags |= f } }
+func in(state event.State) mod    { return func(s *event.Sample) { s.New = state } }
 func since(t ms) mod              { return func(s *event.Sample) { s.Since = ktime(t) } }
 func errno(n uint16) mod          { return func(s *event.Sample) { s.Errno = n } }
 func unread(n uint32) mod         { return func(s *event.Sample) { s.Unread = n } }

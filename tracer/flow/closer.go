@@ -48,8 +48,21 @@ func politeCall(s *event.Sample) event.Method {
 	return event.MethodClose
 }
 
-// verdict says who closed first, given the first closing step of a connection.
+// verdict says who closed first, given the first closing step of a connection that was
+// seen. Where the very first one is older than the trace, or was lost, the state that it
+// led to still tells whose it was.
 func verdict(s *event.Sample, by event.Method) (event.Closer, event.Method) {
+	switch s.Old {
+	case event.CloseWait, event.LastAck:
+		return event.CloserPeer, event.MethodFin
+	case event.FinWait1, event.FinWait2:
+		if s.New == event.Closing {
+			return event.CloserBoth, event.MethodUnknown
+		}
+		return event.CloserLocal, event.MethodUnknown
+	case event.Closing:
+		return event.CloserBoth, event.MethodUnknown
+	}
 	switch s.New {
 	case event.FinWait1:
 		return event.CloserLocal, by

@@ -19,10 +19,12 @@ type Closes struct {
 	Evicted uint64 // connections dropped because the table was full
 }
 
+// closeKey has the 4-tuple for kernels without cookies, and because a socket can be
+// connected again while its first connection is in TIME_WAIT.
 type closeKey struct {
 	cookie uint64
 	netns  uint32
-	tuple  event.Tuple // only where there is no cookie
+	tuple  event.Tuple
 }
 
 type openClose struct {
@@ -41,20 +43,23 @@ func NewCloses(max int, out func(*event.CloseRecord) error) *Closes {
 }
 
 func keyOf(s *event.Socket) closeKey {
-	k := closeKey{cookie: s.Cookie, netns: s.NetNS}
-	if s.Cookie == 0 {
-		k.tuple = event.TupleOf(s.Local, s.Peer)
-	}
-	return k
+	return closeKey{cookie: s.Cookie, netns: s.NetNS, tuple: event.TupleOf(s.Local, s.Peer)}
 }
 
 // Transition takes the next record.
 func (cl *Closes) Transition(t *event.Transition) error {
-	if t.Old == event.SynSent || t.Old == event.SynRecv {
+	if t.New == event.Close && (t.Old == event.SynSent || t.Old == event.SynRecv) {
 		return nil // never a connection; connect_error tells of it
 	}
 	k := keyOf(&t.Socket)
 	c := cl.open[k]
+	if c != nil && c.over { // the socket is connected again
+		delete(cl.open, k)
+		if err := cl.out(&c.CloseRecord); err != nil {
+			return err
+		}
+		c = nil
+	}
 	if c == nil {
 		if len(cl.open) >= cl.max {
 			for k := range cl.open {
@@ -131,7 +136,9 @@ func (cl *Closes) Release(r *event.Release) error {
 		return nil
 	}
 	delete(cl.open, k)
-	c.Process, c.Attribution = r.Process, event.Exact
+	if r.Process.Known() {
+		c.Process, c.Attribution = r.Process, event.Exact
+	}
 	return cl.out(&c.CloseRecord)
 }
 

@@ -20,14 +20,17 @@ type conn struct {
 
 	state   event.State
 	since   int64 // ktime of the entry into state; 0 unknown
+	closed  int64 // ktime of the full socket's CLOSE; 0 before that
 	closer  event.Closer
 	method  event.Method
 	existed bool
+	before  event.State // that it was in when tracing began; StateUnknown if it is not older
 
 	// What the kernel last said of the owner, and the last that a verdict has used.
 	owner       *event.Process
 	attribution event.Attribution
 	next        *event.Process // seen in the window, not yet due
+	nextKnown   event.Attribution
 	peer        *event.Process // the other end's, once it has been seen
 	cgroup      uint64
 
@@ -36,6 +39,10 @@ type conn struct {
 
 	mini *mini
 	gone bool // the full socket is closed; only the mini-socket remains
+
+	refused    bool // no mini-socket could be made
+	incomplete bool // steps are missing, and no record has said so yet
+
 	prev *conn
 	same *conn // another connection with the same 4-tuple, in another namespace
 }
@@ -43,13 +50,11 @@ type conn struct {
 // mini is a TIME_WAIT mini-socket's life so far.
 type mini struct {
 	state    event.State // FinWait2 or TimeWait
+	sock     uint64      // its address
 	entered  int64       // ktime of TIME_WAIT; 0 unknown
 	expires  uint64      // jiffies, as last seen; 0 unknown
 	restarts int
 	inferred bool
-	dead     bool         // the timer was taken off; waiting for the reason
-	deadAt   int64        // ktime
-	last     event.Sample // the KindDead sample
 }
 
 func (c *conn) socket() event.Socket {
@@ -57,6 +62,12 @@ func (c *conn) socket() event.Socket {
 		Cookie: c.cookie, NetNS: c.netns, Family: c.family,
 		Local: c.tuple.LocalAddr(), Peer: c.tuple.PeerAddr(), Role: c.role,
 	}
+}
+
+// again reports whether s is about another connection of the same socket: c is closed, and
+// s is not its last step for a second time.
+func (c *conn) again(s *event.Sample) bool {
+	return c.closed != 0 && s.Old != event.Close && (s.Tuple != c.tuple || s.Since >= c.closed)
 }
 
 func isLoopback(a [16]byte) bool { return netip.AddrFrom16(a).Unmap().IsLoopback() }
@@ -105,7 +116,7 @@ func (x index) find(t event.Tuple, netns uint32) *conn {
 
 // peer returns the other end of c when it is on this host and there is no doubt
 // about it. A loopback address means the same namespace; otherwise exactly one
-// socket of this host must have the mirrored 4-tuple.
+// socket of this host must have the mirrored 4-tuple, and no other the same.
 func (x index) peer(c *conn) *conn {
 	first := x[c.tuple.Reverse()]
 	if first == nil {
@@ -119,8 +130,26 @@ func (x index) peer(c *conn) *conn {
 		}
 		return nil
 	}
-	if first.same == nil {
+	if first.same == nil && c.prev == nil && c.same == nil {
 		return first
 	}
 	return nil
+}
+
+// halfOpen finds the mini-socket that waits for its FIN in FIN_WAIT2 by its 4-tuple. Two
+// with the same one, in two namespaces, cannot be told apart: nil stands for both.
+type halfOpen map[event.Tuple]*conn
+
+func (h halfOpen) add(c *conn) {
+	if _, twice := h[c.tuple]; twice {
+		h[c.tuple] = nil
+		return
+	}
+	h[c.tuple] = c
+}
+
+func (h halfOpen) remove(c *conn) {
+	if known, ok := h[c.tuple]; ok && (known == c || known == nil) {
+		delete(h, c.tuple)
+	}
 }

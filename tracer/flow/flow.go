@@ -9,8 +9,9 @@ import (
 	"finwait/tracer/event"
 )
 
-// Handler receives the records, in the order of time. A record is valid until the
-// call returns. An error ends the call to Sample, Advance or Flush that caused it.
+// Handler receives the records, in the order of time; only a step into TIME_WAIT that
+// was worked out afterwards comes late. A record is valid until the call returns. An
+// error ends the call to Sample, Advance or Flush that caused it.
 type Handler interface {
 	Transition(*event.Transition) error
 	ConnectError(*event.ConnectError) error
@@ -25,14 +26,18 @@ type Options struct {
 	// SegmentsSeen: the segments that end a TIME_WAIT are reported, so that their
 	// absence means something.
 	SegmentsSeen bool
+	// NamelessSegments: a FIN for a mini-socket is reported by its ends alone.
+	NamelessSegments bool
+	Counter          Counter // nil: nothing is counted for comparison
 }
 
 const (
 	// settle is how long a sample waits for the order of time and for the other end
 	// on this host to be seen. A FIN on loopback arrives within microseconds.
 	settle = 25 * time.Millisecond
-	// evidence is how long an early end of TIME_WAIT waits for its reason, which comes
-	// in the same softirq.
+	// evidence is how long after the end of a TIME_WAIT its reason may show, which comes
+	// in the same softirq. It must be shorter than settle: when the end is due, the
+	// evidence is in the window.
 	evidence = 5 * time.Millisecond
 
 	timeWaitLen = 60 * time.Second // TCP_TIMEWAIT_LEN
@@ -56,16 +61,15 @@ type Stats struct {
 
 // Flow follows connections to their end. The zero value is not usable; see [New].
 type Flow struct {
-	opt     Options
-	out     Handler
-	window  window
-	conns   map[uint64]*conn
-	tuples  index
-	waiting []*conn // mini-sockets that are dead, oldest first
-	procs   processes
-	stats   Stats
-	lossy   bool  // samples are missing: absence means nothing any more
-	now     int64 // ktime up to which records are out
+	opt      Options
+	out      Handler
+	window   window
+	conns    map[uint64]*conn
+	tuples   index
+	halfOpen halfOpen // kept only where segments are nameless
+	procs    processes
+	stats    Stats
+	lossy    bool // samples are missing: absence means nothing any more
 
 	tr event.Transition // reused for every record
 }
@@ -79,7 +83,7 @@ func New(out Handler, opt Options) *Flow {
 		opt.MaxConns = defaultMaxConns
 	}
 	return &Flow{
-		opt: opt, out: out, conns: map[uint64]*conn{}, tuples: index{},
+		opt: opt, out: out, conns: map[uint64]*conn{}, tuples: index{}, halfOpen: halfOpen{},
 		procs: processes{namer: opt.Namer, byKey: map[processKey]*event.Process{}},
 	}
 }
@@ -113,15 +117,11 @@ func (f *Flow) settle(until int64) error {
 		if s == nil {
 			break
 		}
-		if err := f.bury(s.KTime - int64(evidence)); err != nil {
-			return err
-		}
 		if err := f.step(s); err != nil {
 			return err
 		}
 	}
-	f.now = until
-	return f.bury(until - int64(evidence))
+	return nil
 }
 
 // key identifies a socket. Kernels before 5.12 give no cookie to tracing programs;
@@ -134,13 +134,14 @@ func key(s *event.Sample) uint64 {
 }
 
 func (f *Flow) find(s *event.Sample) *conn {
-	if c := f.conns[key(s)]; c != nil {
-		return c
+	c := f.conns[key(s)]
+	if s.Kind.Mini() && s.Sock != 0 && (c == nil || c.tuple != s.Tuple) {
+		c = f.conns[s.Sock] // see reopen
 	}
-	if s.Cookie == 0 && s.Kind != event.KindTransition && s.Kind != event.KindSockSeen {
+	if c == nil && s.Cookie == 0 && s.Kind != event.KindTransition && s.Kind != event.KindSockSeen {
 		return f.tuples.find(s.Tuple, s.NetNS)
 	}
-	return nil
+	return c
 }
 
 func (f *Flow) open(s *event.Sample) *conn {
@@ -150,13 +151,39 @@ func (f *Flow) open(s *event.Sample) *conn {
 	if len(f.conns) >= f.opt.MaxConns {
 		f.evict()
 	}
+	k := key(s)
+	if f.conns[k] != nil {
+		k = s.Sock // a mini-socket's; the socket itself has another connection
+	}
+	if other := f.conns[k]; other != nil {
+		f.forget(other)
+		f.stats.Evicted++
+	}
 	c := &conn{
-		key: key(s), cookie: s.Cookie, tuple: s.Tuple, netns: s.NetNS, family: s.Family,
+		key: k, cookie: s.Cookie, tuple: s.Tuple, netns: s.NetNS, family: s.Family,
 		bytesSent: event.Unknown, bytesReceived: event.Unknown, timestamps: event.Unknown,
 	}
 	f.conns[c.key] = c
 	f.tuples.add(c)
 	return c
+}
+
+// reopen begins another connection of the same socket: its descriptor outlived the first
+// one, and connect() used it again. The cookie is the socket's, so both have it; where the
+// first lives on as a mini-socket, it goes by its address from now on.
+func (f *Flow) reopen(c *conn, s *event.Sample) *conn {
+	m := c.mini
+	f.forget(c)
+	if m != nil && (m.sock == 0 || m.sock == key(s) || f.conns[m.sock] != nil) {
+		f.stats.Evicted++ // samples were lost: two cannot have one address
+	} else if m != nil {
+		c.key, c.mini = m.sock, m
+		f.conns[c.key] = c
+		f.stats.TimeWaits++
+	}
+	again := f.open(s)
+	again.next, again.nextKnown = c.next, c.nextKnown
+	return again
 }
 
 // evict drops some connection: Go's map order is as good as any here, and the loss is counted.
@@ -174,6 +201,7 @@ func (f *Flow) forget(c *conn) {
 		f.stats.TimeWaits--
 	}
 	f.tuples.remove(c)
+	f.halfOpen.remove(c)
 	delete(f.conns, c.key)
 }
 
@@ -184,6 +212,7 @@ func (f *Flow) preview(s *event.Sample) {
 		return
 	}
 	c := f.open(s)
+	c.next, c.nextKnown = nil, s.Attribution
 	if s.Has(event.FlagOwner) {
 		c.next = f.procs.intern(s)
 	}
@@ -197,16 +226,15 @@ func (f *Flow) step(s *event.Sample) error {
 		return f.armed(s)
 	case event.KindDead:
 		return f.dead(s)
-	case event.KindWhy:
-		return f.why(s)
 	case event.KindRefused:
 		if c := f.find(s); c != nil {
-			c.mini = nil
+			c.refused = true
 		}
 	case event.KindMiniSeen:
 		f.seen(s)
 	case event.KindSockSeen:
-		f.open(s).existed = true
+		c := f.open(s)
+		c.existed, c.before = true, s.New
 	case event.KindRelease:
 		return f.release(s)
 	case event.KindConnectError:
@@ -218,11 +246,16 @@ func (f *Flow) step(s *event.Sample) error {
 // transition is a step of the full socket.
 func (f *Flow) transition(s *event.Sample) error {
 	c := f.open(s)
+	if c.again(s) {
+		c = f.reopen(c, s)
+	}
 	if c.state == s.New && s.Old != s.New {
 		f.stats.Duplicates++
 		return nil
 	}
-	incomplete := c.state != event.StateUnknown && c.state != s.Old
+	if c.state != event.StateUnknown && c.state != s.Old && c.mini == nil {
+		c.incomplete = true
+	}
 	c.role, c.cgroup = s.Role, s.Cgroup
 	if s.Has(event.FlagOwner) {
 		c.owner, c.attribution = f.procs.intern(s), s.Attribution
@@ -234,8 +267,9 @@ func (f *Flow) transition(s *event.Sample) error {
 		c.timestamps = 1
 	}
 	by := call(s)
-	first := c.closer == event.CloserUnknown
-	if first && s.Old != event.SynSent && s.Old != event.SynRecv {
+	connecting := s.Old == event.SynSent || s.Old == event.SynRecv
+	first := c.closer == event.CloserUnknown && !(connecting && s.New == event.Close)
+	if first {
 		c.closer, c.method = verdict(s, by)
 	} else if s.New == event.Closing {
 		c.closer = event.CloserBoth
@@ -245,6 +279,9 @@ func (f *Flow) transition(s *event.Sample) error {
 		since = c.since
 	}
 	c.state, c.since = s.New, s.KTime
+	if s.New == event.Close {
+		c.closed = s.KTime
+	}
 
 	if s.New == event.Close && c.mini != nil {
 		// tcp_time_wait() has put a mini-socket in this socket's place: what the
@@ -264,7 +301,6 @@ func (f *Flow) transition(s *event.Sample) error {
 	t.Old, t.New, t.Call = s.Old, s.New, by
 	t.Duration = span(since, s.KTime)
 	t.Errno = s.Errno
-	t.Incomplete = incomplete
 	if first {
 		t.Idle = time.Duration(s.IdleJiffies) * f.opt.Tick
 	}
@@ -274,9 +310,10 @@ func (f *Flow) transition(s *event.Sample) error {
 	if s.New != event.Close {
 		return f.out.Transition(t)
 	}
-	if by == event.MethodUnknown && s.Errno == 0 {
-		f.withoutTimeWait(s, t)
+	if s.Errno == 0 {
+		f.withoutTimeWait(c, s, t)
 	}
+	f.countEnd(s, t)
 	if noLocalPort(s, by) {
 		t.Errno = uint16(syscall.EADDRNOTAVAIL)
 	}
@@ -304,20 +341,35 @@ func (f *Flow) held(s *event.Sample) bool {
 
 // withoutTimeWait explains a socket that left FIN_WAIT2 or CLOSING for CLOSE without a
 // mini-socket and without an error.
-func (f *Flow) withoutTimeWait(s *event.Sample, t *event.Transition) {
+func (f *Flow) withoutTimeWait(c *conn, s *event.Sample, t *event.Transition) {
 	if s.Old != event.FinWait2 && s.Old != event.Closing && s.Old != event.FinWait1 {
 		return
 	}
+	orphan := s.Has(event.FlagOrphan) && s.Old == event.FinWait2
+	switch t.Call {
+	case event.MethodUnknown:
+	case event.MethodClose, event.MethodExit:
+		// tcp_close() of a socket that shutdown() had left in FIN_WAIT2 asks for a mini-socket too.
+		orphan = false
+	default:
+		return // the call sent an RST
+	}
 	switch {
-	case s.Has(event.FlagLinger2):
+	case c.refused:
+		f.overflow(t)
+	case orphan && s.Has(event.FlagLinger2):
 		t.Call = event.MethodLinger2
 	case s.Has(event.FlagFull):
-		f.stats.Refused++
-		t.TimeWait = &event.TimeWaitInfo{End: event.EndOverflow, Late: event.Unknown}
-	case s.Has(event.FlagOrphan) && s.Old == event.FinWait2:
+		f.overflow(t)
+	case orphan:
 		// tcp_rcv_state_process(): data for a socket that nobody can read any more.
 		t.Call = event.MethodDataAfterClose
 	}
+}
+
+func (f *Flow) overflow(t *event.Transition) {
+	f.stats.Refused++
+	t.TimeWait = &event.TimeWaitInfo{End: event.EndOverflow, Late: event.Unknown}
 }
 
 // connectError is the errno that connect() returned, just after its SYN_SENT → CLOSE.
@@ -358,8 +410,10 @@ func (f *Flow) begin(c *conn, ktime int64) *event.Transition {
 	*t = event.Transition{
 		KTime: ktime, Socket: c.socket(), Attribution: c.attribution,
 		Closer: c.closer, Method: c.method, Duration: event.Unknown, Idle: event.Unknown, Unread: event.Unknown,
-		BytesSent: c.bytesSent, BytesReceived: c.bytesReceived, Timestamps: c.timestamps, Existed: c.existed,
+		BytesSent: c.bytesSent, BytesReceived: c.bytesReceived, Timestamps: c.timestamps,
+		Existed: c.existed, Incomplete: c.incomplete,
 	}
+	c.incomplete = false
 	if c.owner != nil {
 		t.Process = *c.owner
 	}

@@ -43,7 +43,9 @@ var inTimeWaitLines = []string{
 	"1003 1 FIN_WAIT2→TIME_WAIT 2 pid=10/cached local by close",
 }
 
-func afterTimeWait(line string) []string { return append(append([]string(nil), inTimeWaitLines...), line) }
+func afterTimeWait(line string) []string {
+	return append(append([]string(nil), inTimeWaitLines...), line)
+}
 
 var scenarios = []struct {
 	name    string
@@ -157,6 +159,16 @@ var scenarios = []struct {
 		want: []string{
 			"1000 2 ESTABLISHED→CLOSE 500 pid=20/cached peer by rst ECONNRESET",
 			"3000 release 2 held=2000 pid=20",
+		},
+	}, {
+		name: "RST before accept(); tcp_disconnect() clears the 4-tuple before the socket is released",
+		samples: []event.Sample{
+			server.step(1000, event.Established, event.Close, errno(104), since(500), flags(event.FlagUnaccepted)),
+			server.with(func(e *end) { e.local, e.peer = "0.0.0.0:80", "10.0.0.1:0" }).sample(3000, event.KindRelease, []mod{since(1000)}),
+		},
+		want: []string{
+			"1000 2 ESTABLISHED→CLOSE 500 peer by rst ECONNRESET",
+			"3000 release 2 held=2000 pid=0",
 		},
 	}, {
 		name: "RST after the peer's FIN",
@@ -289,6 +301,12 @@ var scenarios = []struct {
 			client.dead(122000, event.TimeWait, 121008, reason(event.ReasonExpired))),
 		want: afterTimeWait("122000 1 TIME_WAIT→CLOSE 120997 pid=10/cached local by close [expired 120997 late=992 restarts=1]"),
 	}, {
+		name: "a segment meets a mini-socket that has just expired on another CPU",
+		samples: inTimeWait(client,
+			client.dead(61008, event.TimeWait, 61004, reason(event.ReasonExpired)),
+			client.armed(61008.01, event.TimeWait, 61004, flags(event.FlagRequeued))),
+		want: afterTimeWait("61008 1 TIME_WAIT→CLOSE 60005 pid=10/cached local by close [expired 60005 late=4]"),
+	}, {
 		name: "FIN_WAIT2 to TIME_WAIT in another bucket",
 		samples: []event.Sample{
 			closes(client, closing), acked(client),
@@ -375,14 +393,14 @@ var scenarios = []struct {
 	}, {
 		name: "a connection older than the trace",
 		samples: []event.Sample{
-			client.sample(100, event.KindSockSeen, nil),
+			client.sample(100, event.KindSockSeen, []mod{in(event.Established)}),
 			client.step(1000, event.Established, event.FinWait1, by(10), flags(closing)),
 		},
 		want: []string{"1000 1 ESTABLISHED→FIN_WAIT1 ? pid=10/exact local by close call=close existed"},
 	}, {
 		name: "older than the trace, and half closed: CLOSE_WAIT proves that the peer was first",
 		samples: []event.Sample{
-			server.sample(100, event.KindSockSeen, nil),
+			server.sample(100, event.KindSockSeen, []mod{in(event.CloseWait)}),
 			server.step(1000, event.CloseWait, event.LastAck, by(20), flags(closing)),
 			server.step(1001, event.LastAck, event.Close, cached(20), since(1000), flags(event.FlagOrphan|event.FlagShutBoth)),
 		},
@@ -393,15 +411,22 @@ var scenarios = []struct {
 	}, {
 		name: "older than the trace, and half closed: FIN_WAIT2 proves that we were first",
 		samples: []event.Sample{
-			client.sample(100, event.KindSockSeen, nil),
+			client.sample(100, event.KindSockSeen, []mod{in(event.FinWait2)}),
 			client.armed(1003, event.TimeWait, 61004),
 			client.step(1003.1, event.FinWait2, event.Close, cached(10)),
 			client.dead(62000, event.TimeWait, 61004, reason(event.ReasonExpired)),
 		},
 		want: []string{
-			"1003 1 FIN_WAIT2→TIME_WAIT ? existed",
+			"1003 1 FIN_WAIT2→TIME_WAIT ? pid=10/cached local existed",
 			"62000 1 TIME_WAIT→CLOSE 60997 pid=10/cached local [expired 60997 late=996] existed",
 		},
+	}, {
+		name: "older than the trace, and closed by both at once",
+		samples: []event.Sample{
+			client.sample(100, event.KindSockSeen, []mod{in(event.FinWait1)}),
+			client.step(1001, event.FinWait1, event.Closing, cached(10)),
+		},
+		want: []string{"1001 1 FIN_WAIT1→CLOSING ? pid=10/cached both existed"},
 	}, {
 		name: "TCP Fast Open: accepted and closed in SYN_RECV",
 		samples: []event.Sample{
@@ -496,7 +521,7 @@ var scenarios = []struct {
 	}, {
 		name: "connect() is refused",
 		samples: []event.Sample{
-			client.step(1000, event.SynSent, event.Close, cached(10), errno(111), since(999)),
+			client.step(1000, event.SynSent, event.Close, cached(10), errno(111), since(999), idle(1<<20)), // no data, ever
 		},
 		want: []string{
 			"1000 1 SYN_SENT→CLOSE 1 pid=10/cached ECONNREFUSED",
@@ -522,6 +547,30 @@ var scenarios = []struct {
 			closes(client, closing), closes(client, closing), acked(client), acked(client),
 		},
 		want: inTimeWaitLines[:2],
+	}, {
+		name: "the last step seen twice",
+		samples: inTimeWait(client,
+			replaced(client, 1003.1, event.FinWait2),
+			client.dead(61004, event.TimeWait, 61004, reason(event.ReasonExpired))),
+		want: afterTimeWait("61004 1 TIME_WAIT→CLOSE 60001 pid=10/cached local by close [expired 60001 late=0]"),
+	}, {
+		name: "a socket that shutdown() left in TIME_WAIT is connected again, to another peer",
+		samples: inTimeWait(client,
+			client.with(func(e *end) { e.peer = "10.0.0.3:80" }).step(3000, event.Established, event.Close, by(10), since(2500), flags(closing|event.FlagLinger0)),
+			client.dead(61004, event.TimeWait, 61004, reason(event.ReasonExpired))),
+		want: append(afterTimeWait("3000 1 ESTABLISHED→CLOSE 500 pid=10/exact local by linger0 call=linger0"),
+			"61004 1 TIME_WAIT→CLOSE 60001 pid=10/cached local by close [expired 60001 late=0]"),
+	}, {
+		name: "the same, from the same port to the same peer",
+		samples: inTimeWait(client,
+			client.dead(2400, event.TimeWait, 61004, reason(event.ReasonConnect), successor(1), by(10)),
+			client.step(3000, event.Established, event.Close, cached(10), since(2500), errno(104)),
+			client.step(4000, event.Established, event.Close, cached(10), since(3500), errno(104)),
+			client.sample(5000, event.KindRelease, []mod{by(10), since(4000)})),
+		want: append(afterTimeWait("2400 1 TIME_WAIT→CLOSE 1397 pid=10/cached local by close [reused_by_connect 1397 successor=1/10]"),
+			"3000 1 ESTABLISHED→CLOSE 500 pid=10/cached peer by rst ECONNRESET",
+			"4000 1 ESTABLISHED→CLOSE 500 pid=10/cached peer by rst ECONNRESET",
+			"5000 release 1 held=1000 pid=10"),
 	}, {
 		name: "a lost step",
 		samples: []event.Sample{

@@ -11,10 +11,19 @@ import (
 
 // armed: a mini-socket was born, restarted, or went from FIN_WAIT2 to TIME_WAIT.
 func (f *Flow) armed(s *event.Sample) error {
+	if s.Cookie == 0 && s.Sock == 0 {
+		return f.fin(s)
+	}
 	c := f.find(s)
+	if s.Has(event.FlagRequeued) && (c == nil || c.mini == nil) {
+		// A segment on one CPU can meet a mini-socket that has just died on another.
+		f.stats.Unmatched++
+		return nil
+	}
 	if c == nil {
 		f.stats.Unmatched++
 		c = f.open(s)
+		c.incomplete = true
 	}
 	if s.Has(event.FlagTimestamps) {
 		c.timestamps = 1
@@ -23,7 +32,6 @@ func (f *Flow) armed(s *event.Sample) error {
 		return f.born(c, s)
 	}
 	m := c.mini
-	m.dead = false // the timer was taken off only to be set anew
 	switch {
 	case m.state == event.FinWait2 && s.New == event.TimeWait:
 		m.expires = s.Expires
@@ -37,29 +45,84 @@ func (f *Flow) armed(s *event.Sample) error {
 	return nil
 }
 
-func (f *Flow) born(c *conn, s *event.Sample) error {
-	c.mini = &mini{state: s.New, expires: s.Expires}
-	f.stats.Born++
-	f.stats.TimeWaits++
-	if s.New == event.TimeWait {
-		return f.enter(c, s.KTime)
+// fin: a FIN was dropped by TCP's own receive function, and the kernel does not say whose
+// it was. If just one mini-socket waits for it, that one is in TIME_WAIT now.
+func (f *Flow) fin(s *event.Sample) error {
+	c := f.halfOpen[s.Tuple]
+	if c == nil || c.mini == nil || c.mini.state != event.FinWait2 {
+		return nil
 	}
-	return nil
+	c.mini.inferred = true
+	return f.enter(c, s.KTime)
+}
+
+func (f *Flow) born(c *conn, s *event.Sample) error {
+	c.mini = &mini{state: s.New, sock: s.Sock, expires: s.Expires}
+	f.stats.Born++
+	f.count(s, event.CounterTW, true)
+	f.stats.TimeWaits++
+	if s.New == event.FinWait2 {
+		c.halfClosed()
+		if f.opt.NamelessSegments {
+			f.halfOpen.add(c)
+		}
+		return nil
+	}
+	if s.Expires == 0 {
+		// fexit/inet_twsk_alloc comes before the timer is set.
+		c.mini.expires = s.Jiffies + uint64(timeWaitLen/f.opt.Tick)
+	}
+	return f.enter(c, s.KTime)
+}
+
+// halfClosed: only this end's own close makes a mini-socket in FIN_WAIT2.
+func (c *conn) halfClosed() {
+	if c.closer == event.CloserUnknown {
+		c.closer = event.CloserLocal
+	}
 }
 
 // enter is the step into TIME_WAIT, from FIN_WAIT2 or CLOSING.
 func (f *Flow) enter(c *conn, ktime int64) error {
 	m := c.mini
 	m.state, m.entered = event.TimeWait, ktime
+	f.halfOpen.remove(c)
 	old := c.state
-	if old == event.StateUnknown || old == event.TimeWait {
+	if old == event.StateUnknown && c.before == event.Closing {
+		old = event.Closing
+	}
+	switch old {
+	case event.FinWait2, event.Closing:
+	case event.StateUnknown, event.TimeWait:
 		old = event.FinWait2
+	default:
+		c.incomplete = true
+	}
+	if c.state == event.StateUnknown {
+		f.older(c)
 	}
 	t := f.begin(c, ktime)
 	t.Old, t.New = old, event.TimeWait
 	t.Duration = span(c.since, ktime)
 	c.state, c.since = event.TimeWait, ktime
 	return f.out.Transition(t)
+}
+
+// older completes a connection whose first step in the trace is the one into TIME_WAIT:
+// the state that it was in tells who had closed, and the full socket's own end, which
+// follows in the same moment, whose it is.
+func (f *Flow) older(c *conn) {
+	if c.closer == event.CloserUnknown {
+		switch c.before {
+		case event.FinWait1, event.FinWait2:
+			c.closer = event.CloserLocal
+		case event.Closing:
+			c.closer = event.CloserBoth
+		}
+	}
+	if c.owner == nil && c.next != nil && c.nextKnown != event.Exact {
+		c.owner, c.attribution = c.next, c.nextKnown
+	}
 }
 
 // seen: the mini-socket is older than the trace. Its timer tells when it was last set:
@@ -72,10 +135,13 @@ func (f *Flow) seen(s *event.Sample) {
 	c.existed = true
 	c.gone = true
 	c.state = s.New
+	if s.New == event.FinWait2 {
+		c.halfClosed()
+	}
 	if s.Has(event.FlagTimestamps) {
 		c.timestamps = 1
 	}
-	c.mini = &mini{state: s.New, expires: s.Expires}
+	c.mini = &mini{state: s.New, sock: s.Sock, expires: s.Expires}
 	if s.New == event.TimeWait {
 		c.mini.entered = f.armedAt(s)
 		c.since = c.mini.entered
@@ -98,54 +164,24 @@ func (f *Flow) dead(s *event.Sample) error {
 	if c == nil || c.mini == nil {
 		f.stats.Unmatched++
 		c = f.open(s)
-		c.gone = true
+		c.gone, c.incomplete = true, true
 		if c.mini == nil {
-			c.mini = &mini{state: s.New}
+			c.mini = &mini{state: s.New, sock: s.Sock}
 			f.stats.TimeWaits++
 		}
 	}
-	m := c.mini
-	m.dead, m.deadAt, m.last = true, s.KTime, *s
 	switch s.Reason {
 	case event.ReasonConnect, event.ReasonNetns, event.ReasonReset, event.ReasonSyn:
-		return f.end(c)
+		return f.end(c, s, s.Reason)
 	}
-	// Expired or not known: evidence to the contrary, or a re-arm, would follow at once.
-	f.waiting = append(f.waiting, c)
-	return nil
-}
-
-// why: the evidence.
-func (f *Flow) why(s *event.Sample) error {
-	c := f.find(s)
-	if c == nil || c.mini == nil || !c.mini.dead {
-		return nil
+	// Expired or not known: evidence to the contrary, or a re-arm, follows at once.
+	switch e := f.window.evidence(s); e.kind {
+	case event.KindArmed:
+		return nil // the timer was taken off only to be set anew
+	case event.KindWhy:
+		return f.end(c, s, e.reason)
 	}
-	c.mini.last.Reason = s.Reason
-	return f.end(c)
-}
-
-// bury ends the mini-sockets whose time for evidence is over.
-func (f *Flow) bury(until int64) error {
-	n := 0
-	for ; n < len(f.waiting); n++ {
-		c := f.waiting[n]
-		if c.mini == nil || !c.mini.dead {
-			continue // ended with a reason, or armed anew
-		}
-		if c.mini.deadAt > until {
-			break
-		}
-		if err := f.end(c); err != nil {
-			return err
-		}
-	}
-	if n > 0 {
-		rest := copy(f.waiting, f.waiting[n:])
-		clear(f.waiting[rest:])
-		f.waiting = f.waiting[:rest]
-	}
-	return nil
+	return f.end(c, s, s.Reason)
 }
 
 func endReason(r event.Reason) event.EndReason {
@@ -164,11 +200,10 @@ func endReason(r event.Reason) event.EndReason {
 	return event.EndUnknown
 }
 
-// end is the end of a mini-socket, and of the connection.
-func (f *Flow) end(c *conn) error {
+// end is the end of a mini-socket, and of the connection; s is its KindDead.
+func (f *Flow) end(c *conn, s *event.Sample, why event.Reason) error {
 	m := c.mini
-	s := &m.last
-	reason := endReason(s.Reason)
+	reason := endReason(why)
 	if reason == event.EndUnknown && f.opt.SegmentsSeen && !f.lossy && s.New == event.TimeWait && !s.Has(event.FlagCall) {
 		// inet_twsk_deschedule_put() has few callers. A connect() is recognised by its
 		// 4-tuple, a dying namespace by its count, an RST by the segment that is dropped
@@ -180,7 +215,11 @@ func (f *Flow) end(c *conn) error {
 	if s.New == event.TimeWait && m.state == event.FinWait2 {
 		// The step was silent: it left its mark in the timer alone.
 		m.inferred = true
-		if err := f.enter(c, f.armedAt(s)); err != nil {
+		entered := f.armedAt(s)
+		if entered == 0 {
+			entered = s.KTime
+		}
+		if err := f.enter(c, entered); err != nil {
 			return err
 		}
 	} else if m.state == event.TimeWait && m.expires != 0 && s.Expires > m.expires {
@@ -208,6 +247,9 @@ func (f *Flow) end(c *conn) error {
 		t.Orphan = reason
 	}
 	f.stats.Ended[reason]++
+	if reason == event.EndReusedByConnect {
+		f.count(s, event.CounterTWRecycled, true)
+	}
 	f.forget(c)
 	return f.out.Transition(t)
 }
@@ -228,7 +270,7 @@ func (f *Flow) OpenTimeWaits(ktime int64, fn func(*event.Transition) error) erro
 		t.Duration = span(c.since, ktime)
 		if c.mini.state == event.TimeWait {
 			t.TimeWait = &event.TimeWaitInfo{
-				Duration: span(c.mini.entered, ktime), End: event.EndOpen, Restarts: c.mini.restarts, Late: event.Unknown,
+				Duration: span(c.mini.entered, ktime), End: event.EndOpen, Restarts: c.mini.restarts, Late: event.Unknown, Inferred: c.mini.inferred,
 			}
 		} else {
 			t.Orphan = event.EndOpen

@@ -10,6 +10,7 @@ import "finwait/tracer/event"
 type window struct {
 	queue []event.Sample // sorted by KTime from head on
 	head  int
+	clues []clue // sorted by ktime; none older than what was popped last
 }
 
 func (w *window) push(s *event.Sample) {
@@ -20,6 +21,7 @@ func (w *window) push(s *event.Sample) {
 		n := copy(w.queue, w.queue[w.head:])
 		w.queue, w.head = w.queue[:n], 0
 	}
+	w.note(s)
 	w.queue = append(w.queue, *s)
 	for i := len(w.queue) - 1; i > w.head && w.queue[i-1].KTime > w.queue[i].KTime; i-- {
 		w.queue[i-1], w.queue[i] = w.queue[i], w.queue[i-1]
@@ -34,5 +36,42 @@ func (w *window) pop(ktime int64) *event.Sample {
 	}
 	s := &w.queue[w.head]
 	w.head++
+	for len(w.clues) > 0 && w.clues[0].ktime < s.KTime {
+		w.clues = w.clues[1:]
+	}
 	return s
+}
+
+// clue is what may explain, or revoke, the end of a mini-socket just before it: a
+// KindWhy, or a timer set anew.
+type clue struct {
+	ktime  int64
+	key    uint64
+	kind   event.Kind
+	reason event.Reason
+}
+
+func (w *window) note(s *event.Sample) {
+	if s.Kind != event.KindWhy && (s.Kind != event.KindArmed || s.Has(event.FlagRequeued)) {
+		return
+	}
+	w.clues = append(w.clues, clue{s.KTime, key(s), s.Kind, s.Reason})
+	for i := len(w.clues) - 1; i > 0 && w.clues[i-1].ktime > w.clues[i].ktime; i-- {
+		w.clues[i-1], w.clues[i] = w.clues[i], w.clues[i-1]
+	}
+}
+
+// evidence returns the first clue about a mini-socket that has just been popped as
+// dead; its kind is KindUnknown if there is none.
+func (w *window) evidence(dead *event.Sample) clue {
+	until := dead.KTime + int64(evidence)
+	for _, c := range w.clues {
+		if c.ktime > until {
+			break
+		}
+		if c.key == key(dead) {
+			return c
+		}
+	}
+	return clue{}
 }

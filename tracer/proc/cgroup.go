@@ -122,14 +122,17 @@ func (c *cgroups) relative(path string) string {
 
 // A container's cgroup ends in its id, alone (cgroupfs driver) or as ENGINE-ID.scope
 // (systemd driver), for Docker, Podman, containerd and CRI-O alike.
-var containerID = regexp.MustCompile(`(?:^|[/-])([0-9a-f]{64})(?:\.scope)?(?:/|$)`)
+var containerID = regexp.MustCompile(`^(?:.*-)?([0-9a-f]{64})(?:\.scope)?$`)
 
 // ContainerID returns the id of the innermost container that a cgroup path belongs to;
 // empty when it belongs to none.
 func ContainerID(cgroup string) string {
-	m := containerID.FindAllStringSubmatch(cgroup, -1)
-	if len(m) == 0 {
-		return ""
+	for cgroup != "" {
+		i := strings.LastIndexByte(cgroup, '/')
+		if m := containerID.FindStringSubmatch(cgroup[i+1:]); m != nil {
+			return m[1]
+		}
+		cgroup = cgroup[:max(i, 0)]
 	}
-	return m[len(m)-1][1]
+	return ""
 }

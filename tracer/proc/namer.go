@@ -20,9 +20,11 @@ type Namer struct {
 	Misses  uint64 // processes that were gone before their program file could be read
 }
 
+// exeKey has the name because execve() changes the program and leaves the rest.
 type exeKey struct {
 	pid   uint32
 	start uint64
+	comm  event.Comm
 }
 
 const maxExes = 16384
@@ -40,7 +42,7 @@ func (n *Namer) Name(p *event.Process, cgroup uint64) {
 }
 
 func (n *Namer) exe(p *event.Process) string {
-	k := exeKey{p.PID, p.StartNS}
+	k := exeKey{p.PID, p.StartNS, p.Comm}
 	if exe, ok := n.exes[k]; ok {
 		return exe
 	}
@@ -49,8 +51,9 @@ func (n *Namer) exe(p *event.Process) string {
 	}
 	dir := filepath.Join(n.root, strconv.FormatUint(uint64(p.PID), 10))
 	exe, err := os.Readlink(filepath.Join(dir, "exe"))
-	// The pid may have a new owner by now: only the start time tells, read afterwards.
-	if err != nil || !n.startedAt(dir, p.StartNS) {
+	// The pid may have a new owner by now, or the process may be another program: the
+	// start time and the name tell, read afterwards.
+	if err != nil || !n.isStill(dir, p) {
 		n.Misses++
 		exe = ""
 	}
@@ -61,9 +64,9 @@ func (n *Namer) exe(p *event.Process) string {
 // userHZ is the unit of times in /proc/PID/stat on every Linux architecture in use.
 const userHZ = 100
 
-// startedAt compares with field 22 of /proc/PID/stat. Field 2, the name in
+// isStill compares with fields 2 and 22 of /proc/PID/stat. Field 2, the name in
 // parentheses, may hold anything, so fields are counted after the last ')'.
-func (n *Namer) startedAt(dir string, startNS uint64) bool {
+func (n *Namer) isStill(dir string, p *event.Process) bool {
 	f, err := os.Open(filepath.Join(dir, "stat"))
 	if err != nil {
 		return false
@@ -74,15 +77,18 @@ func (n *Namer) startedAt(dir string, startNS uint64) bool {
 		return false
 	}
 	b := n.buf[:m]
-	i := bytes.LastIndexByte(b, ')')
-	if i < 0 {
+	begin, end := bytes.IndexByte(b, '('), bytes.LastIndexByte(b, ')')
+	if begin < 0 || end < begin {
 		return false
 	}
-	fields := bytes.Fields(b[i+1:])
+	if name := p.Comm.Bytes(); len(name) > 0 && !bytes.Equal(name, b[begin+1:end]) {
+		return false
+	}
+	fields := bytes.Fields(b[end+1:])
 	const startField = 22 - 3
 	if len(fields) <= startField {
 		return false
 	}
 	ticks, err := strconv.ParseUint(string(fields[startField]), 10, 64)
-	return err == nil && ticks == startNS/(1e9/userHZ)
+	return err == nil && ticks == p.StartNS/(1e9/userHZ)
 }

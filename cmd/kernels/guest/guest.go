@@ -22,7 +22,7 @@ func Main() {
 		return
 	}
 	if err := live(); err != nil {
-		fmt.Fprintf(os.Stderr, "init: %v\n", err) // on the kernel's console
+		complain(err) // on the kernel's console
 	}
 	// With qemu's -no-reboot a restart ends the emulator, faster than a power-off.
 	for _, how := range []int{unix.LINUX_REBOOT_CMD_RESTART, unix.LINUX_REBOOT_CMD_POWER_OFF} {
@@ -39,7 +39,7 @@ func live() error {
 		return err
 	}
 	if err := setup(p); err != nil {
-		fmt.Fprintf(os.Stderr, "init: %v\n", err)
+		complain(err)
 	}
 	port, err := openPort()
 	if err != nil {
@@ -62,6 +62,13 @@ func live() error {
 	// The program's last line may lack its end.
 	fmt.Fprintf(port, "\n%s\n", e)
 	return drain(port)
+}
+
+// complain writes to the kernel's console, where the host looks for lines that begin so.
+func complain(err error) {
+	for line := range strings.Lines(err.Error()) { // joined errors are lines
+		fmt.Fprintf(os.Stderr, "init: %s\n", strings.TrimSpace(line))
+	}
 }
 
 // execute runs the program and reaps every orphan until it ends.

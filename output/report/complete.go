@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package report
+
+import (
+	"fmt"
+	"strings"
+
+	"finwait/tracer/event"
+)
+
+// file says what is known of a recording, and whether it is whole.
+func (t *Trace) file() File {
+	f := File{Name: t.name, Records: t.records, Lost: map[string]uint64{}, Elapsed: asDuration(t.last - t.first)}
+	if t.h != nil {
+		f.From = t.h.clock.Wall(t.first)
+	}
+	if s := t.start; s != nil {
+		f.Host, f.Kernel, f.Version, f.Probe = s.Host, s.Kernel, s.Version, s.Probe
+		for _, h := range s.Hooks {
+			if h.Attached == "" {
+				f.Missing = append(f.Missing, fmt.Sprintf("%s was not attached: %s", h.Name, h.Lost))
+			}
+		}
+	} else {
+		f.Missing = append(f.Missing, "it has no trace_start: settings and port ranges are not known")
+	}
+	lost := t.lost
+	switch {
+	case t.end == nil && t.cut != nil:
+		f.Missing = append(f.Missing, "it is cut off: "+t.cut.Error())
+	case t.end == nil:
+		f.Missing = append(f.Missing, "it is cut off: it has no trace_end")
+	default:
+		lost = t.end.Lost
+		f.Elapsed = t.end.Elapsed
+	}
+	for _, r := range event.LossReasons {
+		f.Lost[r.String()] = lost[r]
+		if n := lost[r]; n > 0 {
+			f.Missing = append(f.Missing, fmt.Sprintf("%s lost: %s", plural(n, "event"), r))
+		}
+	}
+	if t.overlap {
+		f.Missing = append(f.Missing, "it overlaps another recording of the same host: events in both count twice")
+	}
+	f.Complete = len(f.Missing) == 0
+	return f
+}
+
+// findings says what is missing from a recording where that is more than a detail.
+func (t *Trace) findings() []Finding {
+	f := t.file()
+	var n uint64
+	for _, lost := range f.Lost {
+		n += lost
+	}
+	if n == 0 && !t.overlap {
+		return nil
+	}
+	out := Finding{
+		ID: "trace-incomplete", Severity: Warning, Host: f.Host,
+		Title:    fmt.Sprintf("%s is incomplete: %s lost", f.Name, plural(n, "event")),
+		Evidence: f.Missing,
+		Means:    "Counts are too low by what was lost, and connections whose steps are missing may be in the wrong row. What was seen is right.",
+		Change:   []string{"Record again with a larger --ring-size or --max-sockets, or with filters that choose less."},
+	}
+	if n == 0 {
+		out.Title = f.Name + " overlaps another recording of the same host"
+		out.Means = "Events that are in both files are counted twice."
+		out.Change = []string{"Make the report of one of them."}
+	}
+	if t.end == nil {
+		out.Change = append(out.Change, "The file is cut off as well; what is there was read.")
+	}
+	for i, e := range out.Evidence {
+		out.Evidence[i] = strings.ToUpper(e[:1]) + e[1:] + "."
+	}
+	return []Finding{out}
+}

@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package report
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"finwait/tracer/event"
+)
+
+// TestFindings: every finding with evidence that carries it, and close by, evidence that
+// does not. The lists are exact: a scenario makes these findings and no others.
+func TestFindings(t *testing.T) {
+	healthy := newWorld(5 * time.Minute)
+	healthy.many(600, 0, 400*time.Millisecond, connection{
+		process: api, role: event.Client, local: "10.0.0.4", peer: "10.0.3.7:8080", closer: event.CloserPeer, method: event.MethodFin,
+	})
+	lossy := newWorld(time.Minute)
+	lossy.lost = map[event.LossReason]uint64{event.LossRingFull: 12}
+	restarts := newWorld(4 * time.Minute)
+	restarts.many(30, 0, time.Second, connection{
+		process: api, role: event.Server, local: "10.0.0.4:8080", peer: "10.0.9.1", closer: event.CloserLocal, method: event.MethodClose, restarts: 2, timeWait: 90 * time.Second,
+		idle: 3 * time.Second,
+	})
+	for _, test := range []struct {
+		name  string
+		world *world
+		want  []string // severity id
+	}{
+		{"nothing", newWorld(time.Minute), nil},
+		{"healthy", healthy, nil},
+		{"proxy, pool too small, ports plenty", smallPool(20), []string{"info client-closes-first"}},
+		{"proxy, pool too small, half of the ports", smallPool(250), []string{"warning client-closes-first", "info tw-reuse-would-help", "info tcp-tw-recycle-is-gone"}},
+		{"proxy, pool too small, most ports", smallPool(350), []string{
+			"warning ports-nearly-exhausted", "warning client-closes-first", "info tw-reuse-would-help", "info tcp-tw-recycle-is-gone"}},
+		{"ports exhausted", exhausted(), []string{"critical ports-exhausted", "warning client-closes-first", "info tw-reuse-would-help", "info tcp-tw-recycle-is-gone"}},
+		{"reuse on already", withSettings(smallPool(250), "tcp_tw_reuse", "1"), []string{"warning client-closes-first", "info tcp-tw-recycle-is-gone"}},
+		{"reuse off", withSettings(smallPool(250), "tcp_tw_reuse", "0"), []string{"warning client-closes-first", "info tw-reuse-would-help", "info tcp-tw-recycle-is-gone"}},
+		{"server closes first", serverFirst(), []string{"info server-closes-first"}},
+		{"peer's keep-alive is shorter", keepalive(5 * time.Second), []string{"warning pool-outlives-keepalive"}},
+		{"own pool is shorter", pool(30 * time.Second), []string{"info idle-pool-timeout"}},
+		{"keep-alive shorter than clients'", shortServer(false), []string{"info keepalive-shorter-than-clients"}},
+		{"the same, both ends here: told once", shortServer(true), []string{"warning pool-outlives-keepalive"}},
+		{"reuse without timestamps", withoutTimestamps("1"), []string{"info client-closes-first", "info tw-reuse-without-timestamps"}},
+		{"no reuse, no timestamps", withoutTimestamps("2"), []string{"info client-closes-first"}},
+		{"buckets overflow", overflowing(), []string{"warning time-wait-overflow"}},
+		{"linger 0, server", lingering(api, event.Server, 5000), []string{"warning linger0-server"}},
+		{"linger 0, prober", lingering(probe, event.Client, 0), []string{"info linger0-prober"}},
+		{"linger 0, client", lingering(api, event.Client, 5000), []string{"warning linger0-client"}},
+		{"unread data", unread(), []string{"warning unread-data"}},
+		{"CLOSE_WAIT leak", leak(40, -1), []string{"warning close-wait-leak"}},
+		{"CLOSE_WAIT leak, many", leak(600, -1), []string{"critical close-wait-leak"}},
+		{"two are no leak", leak(2, -1), nil},
+		{"CLOSE_WAIT, slow", leak(40, 45*time.Second), []string{"info close-wait-slow"}},
+		{"CLOSE_WAIT, a long request", leak(40, 15*time.Second), nil},
+		{"peer never sends FIN", neverFin(), []string{"info peer-never-sends-fin"}},
+		{"cut short by RST", cutShort(event.EndReset, 30, 100), []string{"info server-closes-first", "info time-wait-cut-by-rst"}},
+		{"cut short by SYN", cutShort(event.EndReusedBySyn, 30, 100), []string{"info server-closes-first", "info time-wait-cut-by-syn"}},
+		{"a few RSTs are no habit", cutShort(event.EndReset, 8, 100), []string{"info server-closes-first"}},
+		{"restarted", restarts, []string{"info keepalive-shorter-than-clients", "info time-wait-restarted"}},
+		{"tcp_fin_timeout lowered", withSettings(serverFirst(), "tcp_fin_timeout", "15"), []string{"info server-closes-first", "info fin-timeout-is-not-time-wait"}},
+		{"events lost", lossy, []string{"warning trace-incomplete"}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			r := test.world.report(t)
+			var got []string
+			for _, f := range r.Findings {
+				got = append(got, f.Severity.String()+" "+f.ID)
+				if len(f.Evidence) == 0 || f.Means == "" || len(f.Change) == 0 || f.Title == "" {
+					t.Errorf("%s lacks a part: %+v", f.ID, f)
+				}
+				if f.ID != "tcp-tw-recycle-is-gone" && f.ID != "trace-incomplete" && !strings.HasPrefix(f.Replay, "finwait replay incident.jsonl.zst ") {
+					t.Errorf("%s has no command line: %q", f.ID, f.Replay)
+				}
+				for _, n := range f.Not {
+					if !strings.HasPrefix(n, "Do not ") {
+						t.Errorf("%s: %q does not say what not to do", f.ID, n)
+					}
+				}
+			}
+			if !slices.Equal(got, test.want) {
+				t.Errorf("findings:\n got %q\nwant %q", got, test.want)
+			}
+		})
+	}
+}
