@@ -45,7 +45,7 @@ func TestFeatureKinds(t *testing.T) {
 	for _, probe := range probes(t) {
 		t.Run(probe.String(), func(t *testing.T) {
 			lab, ctx := newLab(t, workload.Options{FinTimeout: 2 * time.Second})
-			r := trace(t, ctx, lab, tracer.Options{Probe: probe})
+			r := traceLab(t, ctx, lab, tracer.Options{Probe: probe})
 			for _, kind := range workload.Kinds() {
 				t.Run(string(kind), func(t *testing.T) {
 					ledger, err := lab.Run(ctx, kind)
@@ -142,7 +142,7 @@ func TestFeatureStorm(t *testing.T) {
 	for _, probe := range probes(t) {
 		t.Run(probe.String(), func(t *testing.T) {
 			lab, ctx := newLab(t, workload.Options{})
-			r := trace(t, ctx, lab, tracer.Options{Probe: probe, RingBytes: 64 << 20})
+			r := traceLab(t, ctx, lab, tracer.Options{Probe: probe, RingBytes: 64 << 20})
 			began := time.Now()
 			ledger, err := lab.Storm(ctx, n)
 			if err != nil {
@@ -170,8 +170,8 @@ func TestFeatureInterrupted(t *testing.T) {
 	if err := steer(lab); err != nil {
 		t.Skipf("kernel lacks: %v", err)
 	}
-	swift := trace(t, ctx, lab, tracer.Options{RingBytes: 64 << 20})
-	slow := trace(t, ctx, lab, tracer.Options{RingBytes: 64 << 20, Drag: 1000})
+	swift := traceLab(t, ctx, lab, tracer.Options{RingBytes: 64 << 20})
+	slow := traceLab(t, ctx, lab, tracer.Options{RingBytes: 64 << 20, Drag: 1000})
 	interrupted := func() bool {
 		c, err := slow.tracer.Counters()
 		if err != nil {

@@ -152,7 +152,7 @@ func TestRingArithmetic(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer small.Close()
-	r := trace(t, ctx, lab, tracer.Options{RingBytes: 64 << 20})
+	r := traceLab(t, ctx, lab, tracer.Options{RingBytes: 64 << 20})
 	storm, err := lab.Storm(ctx, 500)
 	if err != nil {
 		t.Fatal(err)
@@ -192,7 +192,7 @@ func TestRingArithmetic(t *testing.T) {
 // TestMapFull: with room for one socket only, the rest is counted, and what is shown is right.
 func TestMapFull(t *testing.T) {
 	lab, ctx := newLab(t, workload.Options{})
-	r := trace(t, ctx, lab, tracer.Options{MaxSockets: 1, RingBytes: 64 << 20})
+	r := traceLab(t, ctx, lab, tracer.Options{MaxSockets: 1, RingBytes: 64 << 20})
 	storm, err := lab.Storm(ctx, 500)
 	if err != nil {
 		t.Fatal(err)

@@ -73,8 +73,8 @@ func newLab(t *testing.T, opt workload.Options) (*workload.Lab, context.Context)
 	return lab, ctx
 }
 
-// trace starts tracing a lab.
-func trace(t *testing.T, ctx context.Context, lab *workload.Lab, opt tracer.Options) *rig {
+// traceLab starts tracing a lab.
+func traceLab(t *testing.T, ctx context.Context, lab *workload.Lab, opt tracer.Options) *rig {
 	t.Helper()
 	opt.Filter.NetNS = lab.NetNS()
 	tr, err := tracer.Open(opt)

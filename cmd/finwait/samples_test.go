@@ -48,7 +48,7 @@ func recordSamples(t *testing.T) {
 			t.Fatal(err)
 		}
 		fmt.Fprintf(&buf, "finwait samples: Linux %s, probe %s, tick %d\n", kernel, probe, tick)
-		r := trace(t, ctx, lab, tracer.Options{Probe: probe, Tap: func(raw []byte) {
+		r := traceLab(t, ctx, lab, tracer.Options{Probe: probe, Tap: func(raw []byte) {
 			buf.Write(binary.LittleEndian.AppendUint16(nil, uint16(len(raw))))
 			buf.Write(raw)
 		}})

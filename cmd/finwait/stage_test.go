@@ -37,7 +37,7 @@ func (s *stage) actor(name string) *actor {
 
 func (s *stage) trace() {
 	s.t.Helper()
-	s.rig = trace(s.t, s.ctx, s.lab, tracer.Options{})
+	s.rig = traceLab(s.t, s.ctx, s.lab, tracer.Options{})
 }
 
 // end ends the trace, which must be whole.

@@ -29,7 +29,7 @@ func TestFeatureFullMinute(t *testing.T) {
 				t.Fatal(err)
 			}
 			after := tracer.Now()
-			r := trace(t, ctx, lab, tracer.Options{Probe: probe})
+			r := traceLab(t, ctx, lab, tracer.Options{Probe: probe})
 			kinds := []workload.Kind{workload.ClientFirst, workload.ServerFirst, workload.HalfClose, workload.Simultaneous, workload.TWFinAgain, workload.IPv6, workload.V4Mapped}
 			restarted := 0
 			for _, k := range kinds {
@@ -89,7 +89,7 @@ func TestFeatureNamespaceExit(t *testing.T) {
 	for _, probe := range probes(t) {
 		t.Run(probe.String(), func(t *testing.T) {
 			lab, ctx := newLab(t, workload.Options{})
-			r := trace(t, ctx, lab, tracer.Options{Probe: probe})
+			r := traceLab(t, ctx, lab, tracer.Options{Probe: probe})
 			if _, err := lab.Run(ctx, workload.ClientFirst); err != nil {
 				t.Fatal(err)
 			}
