@@ -30,9 +30,11 @@ func TestImports(t *testing.T) {
 		"finwait/output/filter":   {"finwait/tracer/event"},
 		"finwait/output/jsonl":    {"finwait/tracer/event"},
 		"finwait/output/table":    {"finwait/tracer/event"},
+		"finwait/output/trace":    {"finwait/output/jsonl", "finwait/tracer/event"},
 	}
 	only := map[string][]string{
 		"github.com/cilium/ebpf":     {"finwait/bpf", "finwait/tracer"},
+		"github.com/klauspost/":      {"finwait/output/trace"},
 		"github.com/rs/zerolog":      {"finwait/cmd/finwait"},
 		"github.com/spf13/":          {"finwait/cmd/finwait"},
 		"github.com/vishvananda/net": {"finwait/tracer/workload"},

@@ -8,7 +8,6 @@ import (
 	"slices"
 	"sort"
 	"strings"
-	"testing"
 
 	"finwait/tracer/event"
 	"finwait/tracer/workload"
@@ -82,7 +81,7 @@ func (s *seen) only(ledger []workload.Close) {
 
 // compare holds a trace against the ledger: every connection, both ends, who closed it
 // and how, the process on every row, and what became of TIME_WAIT.
-func compare(t *testing.T, ledger []workload.Close, r *seen) {
+func compare(t checker, ledger []workload.Close, r *seen) {
 	t.Helper()
 	found := connections(r.rows)
 	sort.SliceStable(ledger, func(i, j int) bool { return ledger[i].Began.Before(ledger[j].Began) })
@@ -186,7 +185,7 @@ func compareSide(side *workload.Side, c *connection) string {
 }
 
 // compareCounters holds the trace's totals against the kernel's own.
-func compareCounters(t *testing.T, kernel workload.Totals, r *seen) {
+func compareCounters(t checker, kernel workload.Totals, r *seen) {
 	t.Helper()
 	var aborts = map[event.Method]uint64{}
 	for i := range r.rows {

@@ -24,13 +24,15 @@ const (
 	exitPrivilege = 3
 	exitKernel    = 4
 	exitStrict    = 5
+	exitFinding   = 10
 )
 
 // errUsage marks an error that the user can mend on the command line; errStrict, a
-// trace that is not whole.
+// trace that is not whole; errFinding, a report that says so.
 var (
-	errUsage  = errors.New("usage")
-	errStrict = errors.New("not complete")
+	errUsage   = errors.New("usage")
+	errStrict  = errors.New("not complete")
+	errFinding = errors.New("check")
 )
 
 func main() {
@@ -64,6 +66,8 @@ func exitStatus(err error) int {
 		return exitKernel
 	case errors.Is(err, errStrict):
 		return exitStrict
+	case errors.Is(err, errFinding):
+		return exitFinding
 	}
 	return exitFailed
 }

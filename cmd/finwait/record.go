@@ -13,7 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	tracefile "finwait/output/trace"
+	"finwait/output/trace"
 	"finwait/tracer/event"
 )
 
@@ -23,7 +23,7 @@ type recordFlags struct {
 	file       string
 	force      bool
 	rotateSize string
-	rotation   tracefile.Rotation
+	rotation   trace.Rotation
 	flushEvery time.Duration
 }
 
@@ -72,7 +72,7 @@ func (f *recordFlags) checkRecord() error {
 	if f.file == "" {
 		return usage("record needs a file: -w incident.jsonl.zst")
 	}
-	if f.file != tracefile.Stdout && strings.HasSuffix(f.file, "/") {
+	if f.file != trace.Stdout && strings.HasSuffix(f.file, "/") {
 		return usage("--write %q: name a file, such as %s", f.file, filepath.Join(f.file, "incident.jsonl.zst"))
 	}
 	size, err := parseSize("rotate-size", f.rotateSize)
@@ -89,7 +89,7 @@ func (f *recordFlags) checkRecord() error {
 		return usage("--flush-every %v: must be more than nothing", f.flushEvery)
 	case f.rotation.Keep > 0 && !f.rotation.On():
 		return usage("--keep %d: needs --rotate-size or --rotate-every", f.rotation.Keep)
-	case f.rotation.On() && f.file == tracefile.Stdout:
+	case f.rotation.On() && f.file == trace.Stdout:
 		return usage("--rotate-size and --rotate-every need a file, not standard output")
 	}
 	return nil

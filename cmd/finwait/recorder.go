@@ -8,15 +8,15 @@ import (
 	"time"
 
 	"finwait/output/jsonl"
-	tracefile "finwait/output/trace"
+	"finwait/output/trace"
 	"finwait/tracer/event"
 )
 
 // recorder is the outlet that writes a recording, in one file or in parts.
 type recorder struct {
 	*jsonl.Writer // of records, to the recorder's own Write
-	parts         *tracefile.Parts
-	file          *tracefile.Writer
+	parts         *trace.Parts
+	file          *trace.Writer
 	every         time.Duration // between flushes
 	session       *session
 	start         event.Start
@@ -32,7 +32,7 @@ type recorder struct {
 }
 
 func newRecorder(f *recordFlags, start *event.Start) *recorder {
-	r := &recorder{parts: tracefile.NewParts(f.file, f.rotation, f.force), every: f.flushEvery}
+	r := &recorder{parts: trace.NewParts(f.file, f.rotation, f.force), every: f.flushEvery}
 	r.Writer = jsonl.New(r, start.Clock)
 	return r
 }
@@ -164,7 +164,7 @@ func (r *recorder) show(ktime int64) {
 	rate := float64(e.Transitions-r.lines) / time.Duration(ktime-r.shown).Seconds()
 	r.shown, r.lines = ktime, e.Transitions
 	elapsed := time.Duration(ktime - r.session.began).Truncate(time.Second)
-	line := fmt.Sprintf("%s  %d events, %.0f/s  %s  lost %d", elapsed, e.Transitions, rate, tracefile.Bytes(r.size+r.file.Size()), lost)
+	line := fmt.Sprintf("%s  %d events, %.0f/s  %s  lost %d", elapsed, e.Transitions, rate, trace.Bytes(r.size+r.file.Size()), lost)
 	if n := r.parts.Number(); n > 0 {
 		line += fmt.Sprintf("  file %d", n)
 	}

@@ -13,7 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"finwait/output/jsonl"
-	tracefile "finwait/output/trace"
+	"finwait/output/trace"
 	"finwait/tracer/event"
 )
 
@@ -66,7 +66,7 @@ func runReplay(ctx context.Context, w, stderr io.Writer, f liveFlags, files []st
 	if err != nil {
 		return err
 	}
-	m, err := tracefile.NewMerge(files)
+	m, err := trace.NewMerge(files)
 	if err != nil {
 		return err
 	}
@@ -104,7 +104,7 @@ func runReplay(ctx context.Context, w, stderr io.Writer, f liveFlags, files []st
 // player hands the records of a merge to a view.
 type player struct {
 	*view
-	merge   *tracefile.Merge
+	merge   *trace.Merge
 	out     *screen
 	streams []*player1
 	clock   event.Clock
@@ -120,7 +120,7 @@ type player1 struct {
 	open  bool  // no trace_end yet
 }
 
-func newPlayer(m *tracefile.Merge, v *view, out *screen) *player {
+func newPlayer(m *trace.Merge, v *view, out *screen) *player {
 	p := &player{view: v, merge: m, out: out}
 	for range m.Sources() {
 		p.streams = append(p.streams, &player1{stream: v.stream()})
@@ -140,6 +140,7 @@ func (p *player) run(ctx context.Context) error {
 	// A trace that is cut still has closes that were over.
 	for _, s := range p.streams {
 		if s.open {
+			p.cut = true
 			err = errors.Join(err, s.flush(s.ktime))
 		}
 	}

@@ -57,6 +57,11 @@ func TestFeatureFullMinute(t *testing.T) {
 				}
 				ends++
 				info := row.TimeWait
+				if row.Incomplete && hidesInit() {
+					t.Logf("%v: its timer fell into a task that this host hides", row.Local)
+					old, restarted = old+btoi(row.Existed), restarted-info.Restarts
+					continue
+				}
 				if info.End != event.EndExpired || info.Late < 0 || info.Inferred {
 					t.Errorf("%v: ended as %v, %v late, inferred %v; want it to expire", row.Local, info.End, info.Late, info.Inferred)
 				}
@@ -105,4 +110,11 @@ func TestFeatureNamespaceExit(t *testing.T) {
 			}
 		})
 	}
+}
+
+func btoi(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
 }

@@ -25,6 +25,7 @@ type view struct {
 	limit   uint64 // rows; 0: none
 	rows    uint64
 	end     event.End
+	cut     bool // there is no trace_end to tell the totals
 	closers map[event.Closer]uint64
 }
 
@@ -166,10 +167,17 @@ func (v *view) totals() string {
 	if sep != " (" {
 		b.WriteString(")")
 	}
-	fmt.Fprintf(&b, ", %d connects failed, %d TIME_WAIT sockets began, %d are still open; ", v.end.Errors, v.end.Born, v.end.Open)
-	if v.end.Complete() {
+	fmt.Fprintf(&b, ", %d connects failed", v.end.Errors)
+	if !v.cut {
+		fmt.Fprintf(&b, ", %d TIME_WAIT sockets began, %d are still open", v.end.Born, v.end.Open)
+	}
+	b.WriteString("; ")
+	switch {
+	case v.end.Complete() && v.cut:
+		b.WriteString("nothing was lost up to where the recording is cut")
+	case v.end.Complete():
 		b.WriteString("nothing was lost")
-	} else {
+	default:
 		b.WriteString("LOST")
 		for _, r := range event.LossReasons {
 			if n := v.end.Lost[r]; n > 0 {

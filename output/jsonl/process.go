@@ -31,13 +31,12 @@ const (
 	hashed       = 40   // bytes of an object that decide its slot: both ids and some of the name
 )
 
-func newProcesses() processes {
-	return processes{slots: make([]processSlot, processSlots), texts: map[string]string{}}
-}
-
 // read parses the object that is next in s into p.
 func (ps *processes) read(s *scan, p *event.Process) {
 	s.peek()
+	if ps.slots == nil {
+		ps.slots, ps.texts = make([]processSlot, processSlots), map[string]string{}
+	}
 	rest := s.b[s.i:]
 	if len(rest) < hashed {
 		ps.parse(s, p)

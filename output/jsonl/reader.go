@@ -56,7 +56,7 @@ const (
 
 // NewReader returns a Reader of r.
 func NewReader(r io.Reader) *Reader {
-	return &Reader{r: r, buf: make([]byte, firstBuffer), parser: parser{procs: newProcesses()}}
+	return &Reader{r: r, buf: make([]byte, firstBuffer)}
 }
 
 // Next returns the next record; it is valid until the next call. At the end it returns

@@ -39,7 +39,7 @@ func (c *Collector) Report() *Report {
 		v := &view{host: h, many: len(c.hosts) > 1}
 		for _, t := range c.traces {
 			if t.h == h {
-				v.files = append(v.files, t.name)
+				v.files = append(v.files, t.files...)
 			}
 		}
 		v.build(r)

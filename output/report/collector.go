@@ -34,25 +34,25 @@ func New(opt Options) *Collector {
 	return &Collector{opt: opt}
 }
 
-// Trace is one file, a handler of its records in the order of time. Files of one boot of
-// one host continue each other when they are handed over in the order of time.
+// Trace is one recording, a handler of its records in the order of time. Recordings of one
+// boot of one host continue each other; several may be handed over at the same time.
 type Trace struct {
 	c       *Collector
 	h       *host
-	name    string
+	files   []string
 	start   *event.Start // nil: the file has none
 	end     *event.End   // nil: cut
-	cut     error
+	notes   []string
+	clock   event.Clock
 	lost    map[event.LossReason]uint64
 	first   int64
 	last    int64
 	records uint64
-	overlap bool // with another recording of the same host: its events count twice
 }
 
-// Trace begins a file.
-func (c *Collector) Trace(name string) *Trace {
-	t := &Trace{c: c, name: name, lost: map[event.LossReason]uint64{}}
+// Trace begins a recording: one file, or its parts.
+func (c *Collector) Trace(files ...string) *Trace {
+	t := &Trace{c: c, files: files, lost: map[event.LossReason]uint64{}}
 	c.traces = append(c.traces, t)
 	return t
 }
@@ -61,6 +61,7 @@ func (t *Trace) see(ktime int64) *host {
 	t.records++
 	if t.h == nil { // no trace_start: a part of a recording
 		t.h = newHost(&t.c.opt, ktime)
+		t.h.clock = t.clock
 		t.c.hosts = append(t.c.hosts, t.h)
 	}
 	if t.first == 0 {
@@ -93,26 +94,22 @@ func (t *Trace) Start(s *event.Start) error {
 // resume returns the host whose recording this file continues, or a new one.
 func (t *Trace) resume(s *event.Start) *host {
 	for _, h := range t.c.hosts {
-		if s.BootID == "" || h.boot != s.BootID {
+		if s.BootID == "" || h.boot != s.BootID || s.KTime < h.now || t.c.running(h) {
 			continue
 		}
-		gap := s.KTime - h.now
-		if gap < -int64(rotation) {
-			t.overlap = true
-			continue
-		}
-		if gap > int64(rotation) {
+		if s.KTime-h.now > int64(rotation) {
 			h.interrupt(h.now)
 			h.timeWaits.exist(int64(s.TimeWaits), s.KTime)
 			h.timeWaits.track[h.grid.slot(s.KTime)] += int32(s.TimeWaits)
 			h.sockets += s.Sockets
 		}
-		t.overlap = false
 		return h
 	}
 	h := newHost(&t.c.opt, s.KTime)
-	h.timeWaits.exist(int64(s.TimeWaits), s.KTime)
-	h.sockets = s.Sockets
+	if s.Part.Number <= 1 { // a later part says what there was before the first
+		h.timeWaits.exist(int64(s.TimeWaits), s.KTime)
+		h.sockets = s.Sockets
+	}
 	t.c.hosts = append(t.c.hosts, h)
 	return h
 }
@@ -150,5 +147,35 @@ func (t *Trace) End(e *event.End) error {
 	return nil
 }
 
-// Cut says why the file ends before its trace_end.
-func (t *Trace) Cut(err error) { t.cut = err }
+// Clock says how the records' timestamps were made, where no trace_start does.
+func (t *Trace) Clock(c event.Clock) {
+	t.clock = c
+	if t.h != nil && t.start == nil {
+		t.h.clock = c
+	}
+}
+
+// Note says what is missing from the recording, as its reader found.
+func (t *Trace) Note(what string) { t.notes = append(t.notes, what) }
+
+// running reports whether a recording of the host has not ended. Whether it was cut, or
+// will go on, only the end tells: so nothing else may continue it.
+func (c *Collector) running(h *host) bool {
+	for _, t := range c.traces {
+		if t.h == h && t.end == nil {
+			return true
+		}
+	}
+	return false
+}
+
+// overlaps reports whether another recording of the same boot has events of the same time.
+func (t *Trace) overlaps() bool {
+	for _, o := range t.c.traces {
+		if o != t && t.start != nil && o.start != nil && t.start.BootID != "" && t.start.BootID == o.start.BootID &&
+			t.first < o.last && o.first < t.last {
+			return true
+		}
+	}
+	return false
+}

@@ -11,7 +11,7 @@ import (
 
 // file says what is known of a recording, and whether it is whole.
 func (t *Trace) file() File {
-	f := File{Name: t.name, Records: t.records, Lost: map[string]uint64{}, Elapsed: asDuration(t.last - t.first)}
+	f := File{Name: t.name(), Records: t.records, Lost: map[string]uint64{}, Elapsed: asDuration(t.last - t.first)}
 	if t.h != nil {
 		f.From = t.h.clock.Wall(t.first)
 	}
@@ -25,15 +25,15 @@ func (t *Trace) file() File {
 	} else {
 		f.Missing = append(f.Missing, "it has no trace_start: settings and port ranges are not known")
 	}
+	f.Missing = append(f.Missing, t.notes...)
 	lost := t.lost
 	switch {
-	case t.end == nil && t.cut != nil:
-		f.Missing = append(f.Missing, "it is cut off: "+t.cut.Error())
-	case t.end == nil:
-		f.Missing = append(f.Missing, "it is cut off: it has no trace_end")
-	default:
+	case t.end != nil:
 		lost = t.end.Lost
 		f.Elapsed = t.end.Elapsed
+		f.Checks = checks(t.end.Kernel)
+	case len(t.notes) == 0:
+		f.Missing = append(f.Missing, "it is cut off: it has no trace_end")
 	}
 	for _, r := range event.LossReasons {
 		f.Lost[r.String()] = lost[r]
@@ -41,11 +41,47 @@ func (t *Trace) file() File {
 			f.Missing = append(f.Missing, fmt.Sprintf("%s lost: %s", plural(n, "event"), r))
 		}
 	}
-	if t.overlap {
+	for _, c := range f.Checks {
+		if !c.Agree {
+			f.Missing = append(f.Missing, fmt.Sprintf("%s: the kernel counted %s, finwait %s (namespace %d)", c.Counter, Count(c.Kernel), Count(c.Ours), c.NetNS))
+		}
+	}
+	if t.overlaps() {
 		f.Missing = append(f.Missing, "it overlaps another recording of the same host: events in both count twice")
 	}
 	f.Complete = len(f.Missing) == 0
 	return f
+}
+
+// name is the first file's, and how many follow it.
+func (t *Trace) name() string {
+	switch len(t.files) {
+	case 0:
+		return "trace"
+	case 1:
+		return t.files[0]
+	}
+	return fmt.Sprintf("%s and %s", t.files[0], plural(len(t.files)-1, "more part"))
+}
+
+// checks are the kernel's counters that the trace has a count for too.
+func checks(list []event.KernelCounters) (out []Check) {
+	for i := range list {
+		k := &list[i]
+		for c := range event.CounterEnd {
+			n := k.Counters[c]
+			if k.Filtered || n.Kernel == event.Unknown || n.Ours == event.Unknown {
+				continue
+			}
+			name := c.String()
+			if c == event.CounterTW {
+				name = "TW + TWKilled"
+				n.Kernel += max(k.Counters[event.CounterTWKilled].Kernel, 0)
+			}
+			out = append(out, Check{NetNS: k.NetNS, Counter: name, Kernel: n.Kernel, Ours: n.Ours, Unsure: n.Unsure, Agree: !k.Differs(c)})
+		}
+	}
+	return out
 }
 
 // findings says what is missing from a recording where that is more than a detail.
@@ -55,7 +91,7 @@ func (t *Trace) findings() []Finding {
 	for _, lost := range f.Lost {
 		n += lost
 	}
-	if n == 0 && !t.overlap {
+	if n == 0 && !t.overlaps() {
 		return nil
 	}
 	out := Finding{

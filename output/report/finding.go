@@ -136,10 +136,10 @@ func (v *view) who(id uint32) string {
 	return name
 }
 
-// some is "12 of 40 connections", or "all 40 connections".
+// some is "12 of 40 connections", or "All 40 connections"; it begins a sentence.
 func some[N ~int64 | ~uint64 | ~int](n, all N, noun string) string {
 	if n == all && n > 1 {
-		return "all " + plural(all, noun)
+		return "All " + plural(all, noun)
 	}
 	return Count(n) + " of " + plural(all, noun)
 }

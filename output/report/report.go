@@ -48,8 +48,10 @@ type File struct {
 type Check struct {
 	NetNS   uint32 `json:"netns"`
 	Counter string `json:"counter"`
-	Kernel  uint64 `json:"kernel"`
-	Ours    uint64 `json:"finwait"`
+	Kernel  int64  `json:"kernel"`
+	Ours    int64  `json:"ours"`
+	Unsure  int64  `json:"unsure,omitempty"` // how far apart they may be
+	Agree   bool   `json:"agree"`
 }
 
 // Totals is the whole in a few numbers.

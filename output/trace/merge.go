@@ -70,8 +70,8 @@ func (s *Source) order() {
 	}
 	want := 1
 	for _, in := range s.parts {
-		for ; want < in.number && len(s.missing) < 1<<20; want++ {
-			s.missing = append(s.missing, want)
+		if want < in.number {
+			s.missing = append(s.missing, [2]int{want, in.number - 1})
 		}
 		want = in.number + 1
 	}

@@ -25,7 +25,7 @@ type Source struct {
 	total event.End     // of the parts so far
 
 	cut     []string // files that stop before their trace_end
-	missing []int    // numbers of parts that are not there
+	missing [][2]int // numbers of parts that are not there, first and last
 	other   uint64   // records of types not known here
 }
 
@@ -133,18 +133,14 @@ func (s *Source) read() (*jsonl.Record, error) {
 	}
 }
 
-// Whole reports whether a recording's first part, or its only one, is there.
-func (s *Source) Whole() bool { return len(s.missing) == 0 && len(s.cut) == 0 }
-
 // Notes says what a reader should know about the recording, once it has been read.
 func (s *Source) Notes() []string {
 	var notes []string
 	for _, path := range s.cut {
 		notes = append(notes, fmt.Sprintf("%s is cut: it ends without trace_end; what it says up to its last whole line is here", path))
 	}
-	if len(s.missing) > 0 {
-		notes = append(notes, fmt.Sprintf("%s: %d earlier or later parts of this recording are missing, the first of them number %d",
-			s.parts[0].path, len(s.missing), s.missing[0]))
+	for _, gap := range s.missing {
+		notes = append(notes, fmt.Sprintf("%s: parts %d to %d of this recording are not here", s.parts[0].path, gap[0], gap[1]))
 	}
 	if s.other > 0 {
 		notes = append(notes, fmt.Sprintf("%s: skipped %d records of types that this finwait does not know", s.parts[0].path, s.other))

@@ -108,8 +108,8 @@ func (w *Writer) fail(err error) error {
 		w.err = fmt.Errorf("write %s: %w", w.path, err)
 		return w.err
 	}
-	w.err = fmt.Errorf("write %s: %w; its first %d records at least are kept (%s), replay reads up to the last whole line; "+
-		"free space, or bound a recording with --rotate-size and --keep", w.path, err, w.flushed, Bytes(w.size))
+	w.err = fmt.Errorf("write %s: %w; kept are %s, records up to number %d at least, which replay reads up to the last whole line; "+
+		"free space, or bound a recording with --rotate-size and --keep", w.path, err, Bytes(w.size), w.flushed)
 	return w.err
 }
 

@@ -53,6 +53,7 @@ type mini struct {
 	sock     uint64      // its address
 	entered  int64       // ktime of TIME_WAIT; 0 unknown
 	expires  uint64      // jiffies, as last seen; 0 unknown
+	due      int64       // ktime by which the timer has fired for certain
 	restarts int
 	inferred bool
 }

@@ -40,6 +40,9 @@ const (
 	// evidence is in the window.
 	evidence = 5 * time.Millisecond
 
+	// overdue is how long after its time a mini-socket's end is waited for.
+	overdue = 5 * time.Second
+
 	timeWaitLen = 60 * time.Second // TCP_TIMEWAIT_LEN
 
 	defaultTick     = 4 * time.Millisecond
@@ -56,6 +59,7 @@ type Stats struct {
 	Ended      [10]uint64
 	Evicted    uint64 // connections dropped because the table was full
 	Duplicates uint64 // steps seen twice
+	Overdue    uint64 // mini-sockets whose end was not seen
 	Unmatched  uint64 // mini-socket samples without a connection: their beginning was lost
 }
 
@@ -69,7 +73,8 @@ type Flow struct {
 	halfOpen halfOpen // kept only where segments are nameless
 	procs    processes
 	stats    Stats
-	lossy    bool // samples are missing: absence means nothing any more
+	swept    int64 // ktime of the last sweep
+	lossy    bool  // samples are missing: absence means nothing any more
 
 	tr event.Transition // reused for every record
 }
@@ -106,7 +111,12 @@ func (f *Flow) Sample(s *event.Sample) error {
 }
 
 // Advance says that every sample older than ktime has come, and hands on what that settles.
-func (f *Flow) Advance(ktime int64) error { return f.settle(ktime - int64(settle)) }
+func (f *Flow) Advance(ktime int64) error {
+	if err := f.settle(ktime - int64(settle)); err != nil {
+		return err
+	}
+	return f.sweep(ktime - int64(settle))
+}
 
 // Flush hands on everything that is still waiting. The trace is over.
 func (f *Flow) Flush() error { return f.settle(1<<63 - 1) }

@@ -15,7 +15,7 @@ func (f *Flow) armed(s *event.Sample) error {
 		return f.fin(s)
 	}
 	c := f.find(s)
-	if s.Has(event.FlagRequeued) && (c == nil || c.mini == nil) {
+	if c == nil && s.Has(event.FlagRequeued) {
 		// A segment on one CPU can meet a mini-socket that has just died on another.
 		f.stats.Unmatched++
 		return nil
@@ -24,6 +24,8 @@ func (f *Flow) armed(s *event.Sample) error {
 		f.stats.Unmatched++
 		c = f.open(s)
 		c.incomplete = true
+	} else if c.mini == nil && s.Has(event.FlagRequeued) {
+		c.incomplete = true // its birth was not seen
 	}
 	if s.Has(event.FlagTimestamps) {
 		c.timestamps = 1
@@ -32,6 +34,7 @@ func (f *Flow) armed(s *event.Sample) error {
 		return f.born(c, s)
 	}
 	m := c.mini
+	m.due = f.due(s)
 	switch {
 	case m.state == event.FinWait2 && s.New == event.TimeWait:
 		m.expires = s.Expires
@@ -57,7 +60,7 @@ func (f *Flow) fin(s *event.Sample) error {
 }
 
 func (f *Flow) born(c *conn, s *event.Sample) error {
-	c.mini = &mini{state: s.New, sock: s.Sock, expires: s.Expires}
+	c.mini = &mini{state: s.New, sock: s.Sock, expires: s.Expires, due: f.due(s)}
 	f.stats.Born++
 	f.count(s, event.CounterTW, true)
 	f.stats.TimeWaits++
@@ -73,6 +76,48 @@ func (f *Flow) born(c *conn, s *event.Sample) error {
 		c.mini.expires = s.Jiffies + uint64(timeWaitLen/f.opt.Tick)
 	}
 	return f.enter(c, s.KTime)
+}
+
+// due is when the timer will have fired for certain, by ktime. The timer wheel is late by
+// an eighth of the time at most (LVL_CLK_DIV in kernel/time/timer.c).
+func (f *Flow) due(s *event.Sample) int64 {
+	left := timeWaitLen
+	if s.Expires != 0 {
+		left = time.Duration(int64(s.Expires)-int64(s.Jiffies)) * f.opt.Tick
+	}
+	return s.KTime + int64(left+left/8+overdue)
+}
+
+// sweep ends the mini-sockets whose end should have been seen long ago, and was not.
+// Where restarts are silent, nobody can tell.
+func (f *Flow) sweep(now int64) error {
+	if now < f.swept+int64(overdue) || !f.opt.SegmentsSeen || f.opt.NamelessSegments {
+		return nil
+	}
+	f.swept = now
+	var late []*conn
+	for _, c := range f.conns {
+		if c.mini != nil && c.mini.due < now {
+			late = append(late, c)
+		}
+	}
+	sort.Slice(late, func(i, j int) bool { return late[i].mini.due < late[j].mini.due })
+	for _, c := range late {
+		f.stats.Overdue++
+		t := f.begin(c, now)
+		t.Old, t.New, t.Incomplete = c.mini.state, event.Close, true
+		if c.mini.state == event.TimeWait {
+			t.TimeWait = &event.TimeWaitInfo{Duration: event.Unknown, End: event.EndUnknown, Restarts: c.mini.restarts, Late: event.Unknown}
+		} else {
+			t.Orphan = event.EndUnknown
+		}
+		f.stats.Ended[event.EndUnknown]++
+		f.forget(c)
+		if err := f.out.Transition(t); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // halfClosed: only this end's own close makes a mini-socket in FIN_WAIT2.
@@ -141,7 +186,7 @@ func (f *Flow) seen(s *event.Sample) {
 	if s.Has(event.FlagTimestamps) {
 		c.timestamps = 1
 	}
-	c.mini = &mini{state: s.New, sock: s.Sock, expires: s.Expires}
+	c.mini = &mini{state: s.New, sock: s.Sock, expires: s.Expires, due: f.due(s)}
 	if s.New == event.TimeWait {
 		c.mini.entered = f.armedAt(s)
 		c.since = c.mini.entered

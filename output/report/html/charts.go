@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"image/color"
 	"slices"
+	"strings"
 
 	"gonum.org/v1/plot"
 	"gonum.org/v1/plot/plotter"
@@ -17,6 +18,9 @@ import (
 // busyBudgets is how many port budgets get a plot.
 const busyBudgets = 3
 
+// busyShare of a range makes a second budget worth a plot.
+const busyShare = 0.05
+
 // usage draws a host's TIME_WAITs alive; nil when there is nothing to draw.
 func usage(w *report.TimeWait) (*drawing, error) {
 	if w.Timeline == nil || w.Peak == 0 {
@@ -26,10 +30,14 @@ func usage(w *report.TimeWait) (*drawing, error) {
 	if w.Host != "" {
 		title += " on " + w.Host
 	}
-	return drawTwice(title, size{width: 760, height: 250}, size{width: 350, height: 230, narrow: true}, func(s size) (*plot.Plot, error) {
+	d, err := drawTwice(title, 240, func(s size) (*plot.Plot, error) {
 		p := timePlot(s)
-		return p, area(p, points(w.Timeline), local, "TIME_WAIT, all peers")
+		return p, area(p, points(w.Timeline), local, localArea)
 	})
+	if err == nil {
+		d.Keys = []key{{"local", "in TIME_WAIT, all peers together"}}
+	}
+	return d, err
 }
 
 // budget draws the ports in use towards one peer, against the range.
@@ -38,10 +46,10 @@ func budget(b *report.Ports) (*drawing, error) {
 	if b.Host != "" {
 		title += ", on " + b.Host
 	}
-	return drawTwice(title, size{width: 760, height: 250}, size{width: 350, height: 230, narrow: true}, func(s size) (*plot.Plot, error) {
+	d, err := drawTwice(title, 240, func(s size) (*plot.Plot, error) {
 		p := timePlot(s)
 		xys := points(b.Timeline)
-		if err := area(p, xys, peer, "in use, TIME_WAIT included"); err != nil {
+		if err := area(p, xys, peer, peerArea); err != nil {
 			return nil, err
 		}
 		if b.Capacity == 0 {
@@ -54,19 +62,25 @@ func budget(b *report.Ports) (*drawing, error) {
 		}
 		line.Color, line.Width, line.Dashes = limit, 2, []vg.Length{6, 4}
 		p.Add(line)
-		p.Legend.Add(fmt.Sprintf("all of the range: %s", report.Count(b.Capacity)), line)
 		p.Y.Max = float64(b.Capacity) * 1.05
 		return p, nil
 	})
+	if err == nil {
+		d.Keys = []key{{"peer", "in use, TIME_WAIT included"}}
+		if b.Capacity > 0 {
+			d.Keys = append(d.Keys, key{"limit", fmt.Sprintf("all of ip_local_port_range: %s", report.Count(b.Capacity))})
+		}
+	}
+	return d, err
 }
 
 func timePlot(s size) *plot.Plot {
-	p := newPlot(s)
+	p := newPlot()
 	most := 8
 	if s.narrow {
 		most = 4
 	}
-	p.X.Tick.Marker, p.Y.Tick.Marker = clock{most}, whole{6}
+	p.X.Tick.Marker, p.Y.Tick.Marker = clock{most}, whole{}
 	p.Y.Min = 0
 	grid := plotter.NewGrid()
 	grid.Horizontal.Color, grid.Vertical.Color = faint, nil
@@ -75,17 +89,15 @@ func timePlot(s size) *plot.Plot {
 	return p
 }
 
-func area(p *plot.Plot, xys plotter.XYs, c color.Color, name string) error {
+func area(p *plot.Plot, xys plotter.XYs, c, fill color.Color) error {
 	line, err := plotter.NewLine(xys)
 	if err != nil {
-		return fmt.Errorf("draw %s: %w", name, err)
+		return fmt.Errorf("draw timeline: %w", err)
 	}
 	line.Color, line.Width = c, 2
 	line.StepStyle = plotter.PreStep
-	r, g, b, _ := c.RGBA()
-	line.FillColor = color.NRGBA{uint8(r >> 8), uint8(g >> 8), uint8(b >> 8), 60}
+	line.FillColor = fill
 	p.Add(line)
-	p.Legend.Add(name, line)
 	p.Y.Min = 0
 	return nil
 }
@@ -105,9 +117,9 @@ func bars(rows []report.Closers) (*drawing, error) {
 	}
 	rows = slices.Clone(rows[:min(len(rows), barRows)])
 	slices.Reverse(rows) // the first one on top
-	height := float64(70 + 34*len(rows))
-	return drawTwice("Who closed first", size{width: 760, height: height}, size{width: 350, height: height + 20, narrow: true}, func(s size) (*plot.Plot, error) {
-		p := newPlot(s)
+	height := float64(50 + 32*len(rows))
+	d, err := drawTwice("Who closed first", height, func(s size) (*plot.Plot, error) {
+		p := newPlot()
 		names := make([]string, len(rows))
 		for i := range rows {
 			names[i] = rowName(&rows[i], s.narrow)
@@ -134,16 +146,25 @@ func bars(rows []report.Closers) (*drawing, error) {
 			}
 			below = bar
 			p.Add(bar)
-			p.Legend.Add(c.legend, bar)
 		}
-		p.NominalY(names...)
+		p.NominalY(padded(names)...)
 		p.Y.LineStyle.Width, p.Y.Tick.LineStyle.Width = 0, 0
 		p.X.Min, p.X.Max = 0, 100
 		p.X.Tick.Marker = plot.ConstantTicks{{Value: 0, Label: "0%"}, {Value: 25, Label: "25%"}, {Value: 50, Label: "50%"}, {Value: 75, Label: "75%"}, {Value: 100, Label: "100%"}}
-		p.Y.Max = float64(len(rows)) + 0.6
-		p.Legend.YOffs = 4
+		if s.narrow {
+			p.X.Tick.Marker = plot.ConstantTicks{{Value: 0, Label: "0%"}, {Value: 50, Label: "50%"}, {Value: 100, Label: "100%"}}
+		}
 		return p, nil
 	})
+	if err != nil {
+		return nil, err
+	}
+	for _, c := range closerColors {
+		if slices.ContainsFunc(rows, func(r report.Closers) bool { return r.Closers[c.name] > 0 }) {
+			d.Keys = append(d.Keys, key{c.name, c.legend})
+		}
+	}
+	return d, nil
 }
 
 // rowName labels a bar: what fits.
@@ -161,6 +182,16 @@ func rowName(c *report.Closers, narrow bool) string {
 		return fmt.Sprintf("%s :%d ← %s", name, c.LocalPort, cut(c.Peer, 24))
 	}
 	return name + " → " + cut(c.Peer, 28)
+}
+
+// padded makes room to the right of labels: they are measured in one font and shown in
+// another, which may be a quarter wider.
+func padded(names []string) []string {
+	out := make([]string, len(names))
+	for i, n := range names {
+		out[i] = n + strings.Repeat("\u2007", 1+len([]rune(n))/6)
+	}
+	return out
 }
 
 func cut(s string, n int) string {
@@ -194,8 +225,8 @@ func lengths(w *report.TimeWait) (*drawing, error) {
 	list = slices.Clone(list)
 	slices.Reverse(list) // the shortest on top
 	height := float64(50 + 26*len(list))
-	return drawTwice(title, size{width: 760, height: height}, size{width: 350, height: height, narrow: true}, func(s size) (*plot.Plot, error) {
-		p := newPlot(s)
+	return drawTwice(title, height, func(s size) (*plot.Plot, error) {
+		p := newPlot()
 		values, names := make(plotter.Values, len(list)), make([]string, len(list))
 		most := 0.0
 		for i, b := range list {
@@ -232,10 +263,10 @@ func lengths(w *report.TimeWait) (*drawing, error) {
 		}
 		text.Offset = vg.Point{X: 5}
 		p.Add(bar, text)
-		p.NominalY(names...)
+		p.NominalY(padded(names)...)
 		p.Y.LineStyle.Width, p.Y.Tick.LineStyle.Width = 0, 0
 		p.X.Min, p.X.Max = 0, most*1.2
-		p.X.Tick.Marker = whole{4}
+		p.X.Tick.Marker = whole{}
 		return p, nil
 	})
 }

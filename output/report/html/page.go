@@ -90,7 +90,7 @@ func (p *page) draw() (err error) {
 	drawn := 0
 	for i := range p.Ports {
 		b := &p.Ports[i]
-		if b.Timeline == nil || drawn == busyBudgets {
+		if b.Timeline == nil || drawn == busyBudgets || drawn > 0 && b.Failed == 0 && b.PeakShare() < busyShare {
 			continue
 		}
 		drawn++

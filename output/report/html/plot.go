@@ -31,11 +31,15 @@ var (
 	both   = color.RGBA{5, 0, 0, 255}
 	kernel = color.RGBA{6, 0, 0, 255}
 	limit  = color.RGBA{7, 0, 0, 255}
+
+	localArea = color.RGBA{8, 0, 0, 255}
+	peerArea  = color.RGBA{9, 0, 0, 255}
 )
 
 var roles = map[string]string{
 	"#010000": "var(--ink)", "#020000": "var(--faint)", "#030000": "var(--local)", "#040000": "var(--peer)",
 	"#050000": "var(--both)", "#060000": "var(--kernel)", "#070000": "var(--limit)",
+	"#080000": "var(--local-area)", "#090000": "var(--peer-area)",
 }
 
 // size is of a drawing, in CSS pixels. Each plot is drawn for a desk and for a phone:
@@ -48,11 +52,15 @@ type size struct {
 // drawing is a plot in both sizes.
 type drawing struct {
 	Title  string
+	Keys   []key
 	Wide   template.HTML
 	Narrow template.HTML
 }
 
-func newPlot(s size) *plot.Plot {
+// key says what a colour stands for. The page writes them: there they wrap and scale.
+type key struct{ Class, Text string }
+
+func newPlot() *plot.Plot {
 	p := plot.New()
 	p.BackgroundColor = nil // the page's
 	text := font.Length(12)
@@ -62,11 +70,6 @@ func newPlot(s size) *plot.Plot {
 		a.Tick.Label.Font.Variant, a.Label.TextStyle.Font.Variant = "Sans", "Sans"
 		a.LineStyle.Width, a.Tick.LineStyle.Width = 1, 1
 	}
-	p.Legend.TextStyle.Font.Size, p.Legend.TextStyle.Font.Variant, p.Legend.TextStyle.Color = text, "Sans", ink
-	p.Legend.Top, p.Legend.Left = true, true
-	p.Legend.YOffs = 18
-	p.Legend.ThumbnailWidth = 16
-	p.Legend.Padding = 2
 	return p
 }
 
@@ -74,7 +77,7 @@ func newPlot(s size) *plot.Plot {
 func render(p *plot.Plot, s size) (template.HTML, error) {
 	// Points are CSS pixels here: the page scales nothing.
 	c := vgsvg.NewWith(vgsvg.UseWH(vg.Length(s.width), vg.Length(s.height)))
-	p.Draw(draw.Crop(draw.New(c), 4, -4, 4, -4))
+	p.Draw(draw.Crop(draw.New(c), 4, -28, 4, -8)) // room for half of the last label
 	var b bytes.Buffer
 	if _, err := c.WriteTo(&b); err != nil {
 		return "", fmt.Errorf("draw plot: %w", err)
@@ -102,9 +105,9 @@ var (
 )
 
 // drawTwice draws a plot for a desk and for a phone.
-func drawTwice(title string, wide, narrow size, fn func(size) (*plot.Plot, error)) (*drawing, error) {
+func drawTwice(title string, height float64, fn func(size) (*plot.Plot, error)) (*drawing, error) {
 	d := &drawing{Title: title}
-	for _, s := range []size{wide, narrow} {
+	for _, s := range []size{{width: 820, height: height}, {width: 350, height: height, narrow: true}} {
 		p, err := fn(s)
 		if err != nil {
 			return nil, err
@@ -141,25 +144,16 @@ func thousands(v float64) string {
 	return fmt.Sprintf("%.0f", v)
 }
 
-// whole numbers, with thousands as k; others would make no sense here.
-type whole struct{ most int }
+// whole ticks at some four round numbers.
+type whole struct{}
 
-func (w whole) Ticks(low, high float64) (out []plot.Tick) {
-	last := ""
-	for _, t := range (plot.DefaultTicks{}).Ticks(low, high) {
-		if t.Label == "" {
-			continue
-		}
-		if t.Label = thousands(t.Value); t.Label != last && t.Value == float64(int64(t.Value)) {
-			out, last = append(out, t), t.Label
-		}
+func (whole) Ticks(_, high float64) (out []plot.Tick) {
+	step := 1.0
+	for i := 0; step*5 < high; i++ {
+		step *= []float64{2, 2.5, 2}[i%3] // 1, 2, 5, 10
 	}
-	for len(out) > w.most && w.most > 0 {
-		half := out[:0:0]
-		for i := 0; i < len(out); i += 2 {
-			half = append(half, out[i])
-		}
-		out = half
+	for v := 0.0; v <= high; v += step {
+		out = append(out, plot.Tick{Value: v, Label: thousands(v)})
 	}
 	return out
 }
