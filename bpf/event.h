@@ -127,6 +127,7 @@ enum counter {
 	COUNT_STATE_AGAIN, /* interrupted set_state events that the second program picked up */
 	COUNT_DESTROY_AGAIN,
 	COUNT_DROP_AGAIN,
+	COUNT_ACCEPT_AGAIN,
 	COUNT_MAX,
 };
 

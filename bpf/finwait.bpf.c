@@ -184,6 +184,30 @@ int BPF_PROG(on_fd_install, unsigned int fd, struct file *file)
 	return 0;
 }
 
+/*
+ * fentry programs can be preempted, and are skipped when another task on the CPU gets
+ * here meanwhile. Owning twice does no harm, so the second instance only looks whether
+ * the owner is current already.
+ */
+SEC("fentry/fd_install")
+int BPF_PROG(on_fd_install_again, unsigned int fd, struct file *file)
+{
+	struct socket *socket;
+	struct sock_info *s;
+	__u64 key;
+
+	if ((BPF_CORE_READ(file, f_inode, i_mode) & S_IFMT) != S_IFSOCK)
+		return 0;
+	socket = file->private_data;
+	key = (__u64)BPF_CORE_READ(socket, sk);
+	s = bpf_map_lookup_elem(&socks, &key);
+	if (!s || (s->owner.tgid == bpf_get_current_pid_tgid() >> 32 && s->fd == (int)fd))
+		return 0;
+	count(COUNT_ACCEPT_AGAIN);
+	took((struct sock *)key, fd);
+	return 0;
+}
+
 #define IORING_OP_ACCEPT 13
 
 /*

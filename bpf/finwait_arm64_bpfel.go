@@ -70,53 +70,54 @@ type FinwaitSockInfo struct {
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	FinwaitMapCounters         = "counters"
-	FinwaitMapCpus             = "cpus"
-	FinwaitMapEvents           = "events"
-	FinwaitMapListeners        = "listeners"
-	FinwaitMapSocks            = "socks"
-	FinwaitProgEachFile        = "each_file"
-	FinwaitProgEachTcp         = "each_tcp"
-	FinwaitProgOnDestroy       = "on_destroy"
-	FinwaitProgOnDestroyAgain  = "on_destroy_again"
-	FinwaitProgOnDrop          = "on_drop"
-	FinwaitProgOnDropAgain     = "on_drop_again"
-	FinwaitProgOnDropSkb       = "on_drop_skb"
-	FinwaitProgOnFdInstall     = "on_fd_install"
-	FinwaitProgOnState         = "on_state"
-	FinwaitProgOnStateAgain    = "on_state_again"
-	FinwaitProgOnSysExit       = "on_sys_exit"
-	FinwaitProgOnTimerCancel   = "on_timer_cancel"
-	FinwaitProgOnTimerStart    = "on_timer_start"
-	FinwaitProgOnTwAlloc       = "on_tw_alloc"
-	FinwaitProgOnTwKill        = "on_tw_kill"
-	FinwaitProgOnTwPacket      = "on_tw_packet"
-	FinwaitProgOnTwPacketDone3 = "on_tw_packet_done3"
-	FinwaitProgOnTwPacketDone4 = "on_tw_packet_done4"
-	FinwaitProgOnTwPacketDone5 = "on_tw_packet_done5"
-	FinwaitProgOnTwSchedule    = "on_tw_schedule"
-	FinwaitProgOnUringCqe      = "on_uring_cqe"
-	FinwaitProgOnUringRes      = "on_uring_res"
-	FinwaitProgTryFentry       = "try_fentry"
-	FinwaitVarDrag             = "drag"
-	FinwaitVarFilterFamily     = "filter_family"
-	FinwaitVarFilterLocalAddr  = "filter_local_addr"
-	FinwaitVarFilterLocalMask  = "filter_local_mask"
-	FinwaitVarFilterLocalPort  = "filter_local_port"
-	FinwaitVarFilterNetns      = "filter_netns"
-	FinwaitVarFilterOn         = "filter_on"
-	FinwaitVarFilterPeerAddr   = "filter_peer_addr"
-	FinwaitVarFilterPeerMask   = "filter_peer_mask"
-	FinwaitVarFilterPeerPort   = "filter_peer_port"
-	FinwaitVarHaveCookie       = "have_cookie"
-	FinwaitVarHaveTaskRegs     = "have_task_regs"
-	FinwaitVarRcv4End          = "rcv4_end"
-	FinwaitVarRcv4Start        = "rcv4_start"
-	FinwaitVarRcv6End          = "rcv6_end"
-	FinwaitVarRcv6Start        = "rcv6_start"
-	FinwaitVarReqskTimerFn     = "reqsk_timer_fn"
-	FinwaitVarTwTimerFn        = "tw_timer_fn"
-	FinwaitVarWakeBytes        = "wake_bytes"
+	FinwaitMapCounters          = "counters"
+	FinwaitMapCpus              = "cpus"
+	FinwaitMapEvents            = "events"
+	FinwaitMapListeners         = "listeners"
+	FinwaitMapSocks             = "socks"
+	FinwaitProgEachFile         = "each_file"
+	FinwaitProgEachTcp          = "each_tcp"
+	FinwaitProgOnDestroy        = "on_destroy"
+	FinwaitProgOnDestroyAgain   = "on_destroy_again"
+	FinwaitProgOnDrop           = "on_drop"
+	FinwaitProgOnDropAgain      = "on_drop_again"
+	FinwaitProgOnDropSkb        = "on_drop_skb"
+	FinwaitProgOnFdInstall      = "on_fd_install"
+	FinwaitProgOnFdInstallAgain = "on_fd_install_again"
+	FinwaitProgOnState          = "on_state"
+	FinwaitProgOnStateAgain     = "on_state_again"
+	FinwaitProgOnSysExit        = "on_sys_exit"
+	FinwaitProgOnTimerCancel    = "on_timer_cancel"
+	FinwaitProgOnTimerStart     = "on_timer_start"
+	FinwaitProgOnTwAlloc        = "on_tw_alloc"
+	FinwaitProgOnTwKill         = "on_tw_kill"
+	FinwaitProgOnTwPacket       = "on_tw_packet"
+	FinwaitProgOnTwPacketDone3  = "on_tw_packet_done3"
+	FinwaitProgOnTwPacketDone4  = "on_tw_packet_done4"
+	FinwaitProgOnTwPacketDone5  = "on_tw_packet_done5"
+	FinwaitProgOnTwSchedule     = "on_tw_schedule"
+	FinwaitProgOnUringCqe       = "on_uring_cqe"
+	FinwaitProgOnUringRes       = "on_uring_res"
+	FinwaitProgTryFentry        = "try_fentry"
+	FinwaitVarDrag              = "drag"
+	FinwaitVarFilterFamily      = "filter_family"
+	FinwaitVarFilterLocalAddr   = "filter_local_addr"
+	FinwaitVarFilterLocalMask   = "filter_local_mask"
+	FinwaitVarFilterLocalPort   = "filter_local_port"
+	FinwaitVarFilterNetns       = "filter_netns"
+	FinwaitVarFilterOn          = "filter_on"
+	FinwaitVarFilterPeerAddr    = "filter_peer_addr"
+	FinwaitVarFilterPeerMask    = "filter_peer_mask"
+	FinwaitVarFilterPeerPort    = "filter_peer_port"
+	FinwaitVarHaveCookie        = "have_cookie"
+	FinwaitVarHaveTaskRegs      = "have_task_regs"
+	FinwaitVarRcv4End           = "rcv4_end"
+	FinwaitVarRcv4Start         = "rcv4_start"
+	FinwaitVarRcv6End           = "rcv6_end"
+	FinwaitVarRcv6Start         = "rcv6_start"
+	FinwaitVarReqskTimerFn      = "reqsk_timer_fn"
+	FinwaitVarTwTimerFn         = "tw_timer_fn"
+	FinwaitVarWakeBytes         = "wake_bytes"
 )
 
 // LoadFinwait returns the embedded CollectionSpec for Finwait.
@@ -161,29 +162,30 @@ type FinwaitSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type FinwaitProgramSpecs struct {
-	EachFile        *ebpf.ProgramSpec `ebpf:"each_file"`
-	EachTcp         *ebpf.ProgramSpec `ebpf:"each_tcp"`
-	OnDestroy       *ebpf.ProgramSpec `ebpf:"on_destroy"`
-	OnDestroyAgain  *ebpf.ProgramSpec `ebpf:"on_destroy_again"`
-	OnDrop          *ebpf.ProgramSpec `ebpf:"on_drop"`
-	OnDropAgain     *ebpf.ProgramSpec `ebpf:"on_drop_again"`
-	OnDropSkb       *ebpf.ProgramSpec `ebpf:"on_drop_skb"`
-	OnFdInstall     *ebpf.ProgramSpec `ebpf:"on_fd_install"`
-	OnState         *ebpf.ProgramSpec `ebpf:"on_state"`
-	OnStateAgain    *ebpf.ProgramSpec `ebpf:"on_state_again"`
-	OnSysExit       *ebpf.ProgramSpec `ebpf:"on_sys_exit"`
-	OnTimerCancel   *ebpf.ProgramSpec `ebpf:"on_timer_cancel"`
-	OnTimerStart    *ebpf.ProgramSpec `ebpf:"on_timer_start"`
-	OnTwAlloc       *ebpf.ProgramSpec `ebpf:"on_tw_alloc"`
-	OnTwKill        *ebpf.ProgramSpec `ebpf:"on_tw_kill"`
-	OnTwPacket      *ebpf.ProgramSpec `ebpf:"on_tw_packet"`
-	OnTwPacketDone3 *ebpf.ProgramSpec `ebpf:"on_tw_packet_done3"`
-	OnTwPacketDone4 *ebpf.ProgramSpec `ebpf:"on_tw_packet_done4"`
-	OnTwPacketDone5 *ebpf.ProgramSpec `ebpf:"on_tw_packet_done5"`
-	OnTwSchedule    *ebpf.ProgramSpec `ebpf:"on_tw_schedule"`
-	OnUringCqe      *ebpf.ProgramSpec `ebpf:"on_uring_cqe"`
-	OnUringRes      *ebpf.ProgramSpec `ebpf:"on_uring_res"`
-	TryFentry       *ebpf.ProgramSpec `ebpf:"try_fentry"`
+	EachFile         *ebpf.ProgramSpec `ebpf:"each_file"`
+	EachTcp          *ebpf.ProgramSpec `ebpf:"each_tcp"`
+	OnDestroy        *ebpf.ProgramSpec `ebpf:"on_destroy"`
+	OnDestroyAgain   *ebpf.ProgramSpec `ebpf:"on_destroy_again"`
+	OnDrop           *ebpf.ProgramSpec `ebpf:"on_drop"`
+	OnDropAgain      *ebpf.ProgramSpec `ebpf:"on_drop_again"`
+	OnDropSkb        *ebpf.ProgramSpec `ebpf:"on_drop_skb"`
+	OnFdInstall      *ebpf.ProgramSpec `ebpf:"on_fd_install"`
+	OnFdInstallAgain *ebpf.ProgramSpec `ebpf:"on_fd_install_again"`
+	OnState          *ebpf.ProgramSpec `ebpf:"on_state"`
+	OnStateAgain     *ebpf.ProgramSpec `ebpf:"on_state_again"`
+	OnSysExit        *ebpf.ProgramSpec `ebpf:"on_sys_exit"`
+	OnTimerCancel    *ebpf.ProgramSpec `ebpf:"on_timer_cancel"`
+	OnTimerStart     *ebpf.ProgramSpec `ebpf:"on_timer_start"`
+	OnTwAlloc        *ebpf.ProgramSpec `ebpf:"on_tw_alloc"`
+	OnTwKill         *ebpf.ProgramSpec `ebpf:"on_tw_kill"`
+	OnTwPacket       *ebpf.ProgramSpec `ebpf:"on_tw_packet"`
+	OnTwPacketDone3  *ebpf.ProgramSpec `ebpf:"on_tw_packet_done3"`
+	OnTwPacketDone4  *ebpf.ProgramSpec `ebpf:"on_tw_packet_done4"`
+	OnTwPacketDone5  *ebpf.ProgramSpec `ebpf:"on_tw_packet_done5"`
+	OnTwSchedule     *ebpf.ProgramSpec `ebpf:"on_tw_schedule"`
+	OnUringCqe       *ebpf.ProgramSpec `ebpf:"on_uring_cqe"`
+	OnUringRes       *ebpf.ProgramSpec `ebpf:"on_uring_res"`
+	TryFentry        *ebpf.ProgramSpec `ebpf:"try_fentry"`
 }
 
 // FinwaitMapSpecs contains maps before they are loaded into the kernel.
@@ -288,29 +290,30 @@ type FinwaitVariables struct {
 //
 // It can be passed to LoadFinwaitObjects or ebpf.CollectionSpec.LoadAndAssign.
 type FinwaitPrograms struct {
-	EachFile        *ebpf.Program `ebpf:"each_file"`
-	EachTcp         *ebpf.Program `ebpf:"each_tcp"`
-	OnDestroy       *ebpf.Program `ebpf:"on_destroy"`
-	OnDestroyAgain  *ebpf.Program `ebpf:"on_destroy_again"`
-	OnDrop          *ebpf.Program `ebpf:"on_drop"`
-	OnDropAgain     *ebpf.Program `ebpf:"on_drop_again"`
-	OnDropSkb       *ebpf.Program `ebpf:"on_drop_skb"`
-	OnFdInstall     *ebpf.Program `ebpf:"on_fd_install"`
-	OnState         *ebpf.Program `ebpf:"on_state"`
-	OnStateAgain    *ebpf.Program `ebpf:"on_state_again"`
-	OnSysExit       *ebpf.Program `ebpf:"on_sys_exit"`
-	OnTimerCancel   *ebpf.Program `ebpf:"on_timer_cancel"`
-	OnTimerStart    *ebpf.Program `ebpf:"on_timer_start"`
-	OnTwAlloc       *ebpf.Program `ebpf:"on_tw_alloc"`
-	OnTwKill        *ebpf.Program `ebpf:"on_tw_kill"`
-	OnTwPacket      *ebpf.Program `ebpf:"on_tw_packet"`
-	OnTwPacketDone3 *ebpf.Program `ebpf:"on_tw_packet_done3"`
-	OnTwPacketDone4 *ebpf.Program `ebpf:"on_tw_packet_done4"`
-	OnTwPacketDone5 *ebpf.Program `ebpf:"on_tw_packet_done5"`
-	OnTwSchedule    *ebpf.Program `ebpf:"on_tw_schedule"`
-	OnUringCqe      *ebpf.Program `ebpf:"on_uring_cqe"`
-	OnUringRes      *ebpf.Program `ebpf:"on_uring_res"`
-	TryFentry       *ebpf.Program `ebpf:"try_fentry"`
+	EachFile         *ebpf.Program `ebpf:"each_file"`
+	EachTcp          *ebpf.Program `ebpf:"each_tcp"`
+	OnDestroy        *ebpf.Program `ebpf:"on_destroy"`
+	OnDestroyAgain   *ebpf.Program `ebpf:"on_destroy_again"`
+	OnDrop           *ebpf.Program `ebpf:"on_drop"`
+	OnDropAgain      *ebpf.Program `ebpf:"on_drop_again"`
+	OnDropSkb        *ebpf.Program `ebpf:"on_drop_skb"`
+	OnFdInstall      *ebpf.Program `ebpf:"on_fd_install"`
+	OnFdInstallAgain *ebpf.Program `ebpf:"on_fd_install_again"`
+	OnState          *ebpf.Program `ebpf:"on_state"`
+	OnStateAgain     *ebpf.Program `ebpf:"on_state_again"`
+	OnSysExit        *ebpf.Program `ebpf:"on_sys_exit"`
+	OnTimerCancel    *ebpf.Program `ebpf:"on_timer_cancel"`
+	OnTimerStart     *ebpf.Program `ebpf:"on_timer_start"`
+	OnTwAlloc        *ebpf.Program `ebpf:"on_tw_alloc"`
+	OnTwKill         *ebpf.Program `ebpf:"on_tw_kill"`
+	OnTwPacket       *ebpf.Program `ebpf:"on_tw_packet"`
+	OnTwPacketDone3  *ebpf.Program `ebpf:"on_tw_packet_done3"`
+	OnTwPacketDone4  *ebpf.Program `ebpf:"on_tw_packet_done4"`
+	OnTwPacketDone5  *ebpf.Program `ebpf:"on_tw_packet_done5"`
+	OnTwSchedule     *ebpf.Program `ebpf:"on_tw_schedule"`
+	OnUringCqe       *ebpf.Program `ebpf:"on_uring_cqe"`
+	OnUringRes       *ebpf.Program `ebpf:"on_uring_res"`
+	TryFentry        *ebpf.Program `ebpf:"try_fentry"`
 }
 
 func (p *FinwaitPrograms) Close() error {
@@ -323,6 +326,7 @@ func (p *FinwaitPrograms) Close() error {
 		p.OnDropAgain,
 		p.OnDropSkb,
 		p.OnFdInstall,
+		p.OnFdInstallAgain,
 		p.OnState,
 		p.OnStateAgain,
 		p.OnSysExit,

@@ -44,8 +44,8 @@ func TestConstants(t *testing.T) {
 		},
 		"counter": {
 			"COUNT_EVENTS": countEvents, "COUNT_RING_FULL": countRingFull, "COUNT_MAP_FULL": countMapFull,
-			"COUNT_STATE_AGAIN": countStateAgain, "COUNT_DESTROY_AGAIN": countDestroyAgain, "COUNT_DROP_AGAIN": countDropAgain,
-			"COUNT_MAX": countDropAgain + 1,
+			"COUNT_STATE_AGAIN": countStateAgain, "COUNT_DESTROY_AGAIN": countDestroyAgain, "COUNT_DROP_AGAIN": countDropAgain, "COUNT_ACCEPT_AGAIN": countAcceptAgain,
+			"COUNT_MAX": countAcceptAgain + 1,
 		},
 	} {
 		h.enumNames(t, name)

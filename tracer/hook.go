@@ -51,7 +51,7 @@ func hooks(probe Probe) []Hook {
 			Sees: "a process is given a connection: accept(), a descriptor passed to it",
 			Lost: "the process of a server-side connection until it closes it itself",
 			Ways: []Way{
-				{Name: "fentry/fd_install", Programs: []string{"on_fd_install"}, usable: (*kernel).fentry},
+				{Name: "fentry/fd_install", Programs: []string{"on_fd_install", "on_fd_install_again"}, usable: (*kernel).fentry},
 				{Name: "tp_btf/sys_exit", Programs: []string{"on_sys_exit"}},
 			},
 		},

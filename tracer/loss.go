@@ -16,6 +16,7 @@ const (
 	countStateAgain
 	countDestroyAgain
 	countDropAgain
+	countAcceptAgain
 )
 
 // Programs that come twice: what the first instance missed, the second picked up and counted.
@@ -26,6 +27,7 @@ var twins = []struct {
 	{"on_state", "on_state_again", countStateAgain},
 	{"on_destroy", "on_destroy_again", countDestroyAgain},
 	{"on_drop", "on_drop_again", countDropAgain},
+	{"on_fd_install", "on_fd_install_again", countAcceptAgain},
 }
 
 // losses remembers what has been reported, so that each loss is reported once.
@@ -85,7 +87,12 @@ func (t *Tracer) Counters() (Counters, error) {
 		done[tw.first], done[tw.second] = true, true
 		// What the first instance missed and the second did not pick up is lost. The
 		// second's own misses are not: they fall where the first one was free.
-		if missed := c.Skipped[tw.first]; missed > pickedUp {
+		missed := c.Skipped[tw.first]
+		if tw.pickedUp == countAcceptAgain {
+			// Most descriptors are no sockets, and nobody has to pick them up: what can be
+			// lost is what both missed.
+			c.Lost[event.LossRecursion] += min(missed, c.Skipped[tw.second])
+		} else if missed > pickedUp {
 			c.Lost[event.LossRecursion] += missed - pickedUp
 		}
 	}

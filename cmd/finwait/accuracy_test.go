@@ -173,6 +173,9 @@ func TestFeatureStorm(t *testing.T) {
 // their supervisor is current, and packets that are steered to other CPUs interrupt that
 // task too.
 func TestFeatureInterrupted(t *testing.T) {
+	if os.Getenv("FINWAIT_VIRTUAL_TIME") != "" {
+		t.Skip("kernel lacks: CPUs that run at the same time")
+	}
 	lab, ctx := newLab(t, workload.Options{})
 	if err := steer(lab); err != nil {
 		t.Skipf("kernel lacks: %v", err)
