@@ -43,9 +43,15 @@ func (s *stage) trace() {
 // end ends the trace, which must be whole.
 func (s *stage) end() {
 	s.t.Helper()
+	s.over()
+	s.rig.nothingLost()
+}
+
+// over ends the trace where nothing but the processes on its rows is of interest.
+func (s *stage) over() {
+	s.t.Helper()
 	s.rig.settled(nil)
 	s.rig.finish()
-	s.rig.nothingLost()
 	s.found = connections(s.rig.rows)
 }
 
