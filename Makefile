@@ -9,7 +9,7 @@ GO ?= go
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 PACKAGES := clang-14 llvm-14 clang-format-14 libbpf-dev iproute2 jq
 
-.PHONY: all build demo test deps generate generate-check format-check lint unit kernel fuzz clean
+.PHONY: all build demo test deps generate generate-check format-check lint unit browser kernel fuzz clean
 
 all: build
 
@@ -19,7 +19,7 @@ build:
 demo: build
 	$(SUDO) ./finwait demo
 
-test: deps generate-check format-check lint unit kernel
+test: deps generate-check format-check lint unit browser kernel
 
 # Debian packages that the tests use; the program itself needs Go alone.
 deps:
@@ -42,16 +42,23 @@ format-check: deps
 lint:
 	$(GO) vet ./...
 
+# Everything that needs neither a kernel to trace nor root.
 unit:
-	$(GO) test ./...
+	$(GO) test -count=1 $$($(GO) list ./... | grep -v -e '/cmd/finwait$$' -e '/tracer/workload$$' -e '/report/html$$')
+
+# The page of finwait report, in a headless Chromium, light and dark: it fails, not skips, without one.
+browser:
+	$(MAKE) --no-print-directory deps PACKAGES=chromium
+	FINWAIT_REQUIRE_CHROMIUM=1 $(GO) test -count=1 ./output/report/html
 
 # Tests that trace this kernel: as root, one package at a time, and they fail, not skip, without it.
 kernel:
-	$(SUDO) env "PATH=$$PATH" FINWAIT_REQUIRE_KERNEL=1 $(GO) test -count=1 -p 1 -timeout 10m ./cmd/... ./tracer/...
+	$(SUDO) env "PATH=$$PATH" FINWAIT_REQUIRE_KERNEL=1 $(GO) test -count=1 -p 1 -timeout 15m ./tracer/workload ./cmd/finwait
 
 fuzz:
 	$(GO) test -run '^$$' -fuzz '^FuzzDecode$$' -fuzztime 20s ./tracer
 	$(GO) test -run '^$$' -fuzz '^FuzzFlow$$' -fuzztime 20s ./tracer/flow
+	$(GO) test -run '^$$' -fuzz '^FuzzReader$$' -fuzztime 20s ./output/jsonl
 
 clean:
 	rm -f finwait

@@ -50,6 +50,11 @@ a whole trace; replay and report take all of them together, too.`,
 			return runRecord(cmd.Context(), cmd.ErrOrStderr(), f)
 		},
 	}
+	f.register(cmd)
+	return cmd
+}
+
+func (f *recordFlags) register(cmd *cobra.Command) {
 	fs := cmd.Flags()
 	fs.SortFlags = false
 	fs.StringVarP(&f.file, "write", "w", "", "the file; .zst and .gz are compressed; - is standard output")
@@ -65,7 +70,6 @@ a whole trace; replay and report take all of them together, too.`,
 	f.registerColor(fs)
 	f.registerRoom(fs)
 	f.registerLog(fs)
-	return cmd
 }
 
 func (f *recordFlags) checkRecord() error {

@@ -22,13 +22,15 @@ import (
 
 // suite runs the tests of one package in many machines.
 type suite struct {
-	cache   cache
-	jobs    int           // machines at a time
-	timeout time.Duration // for each
-	verbose bool
-	out     io.Writer
-	env     []string
-	args    []string
+	cache    cache
+	jobs     int           // machines at a time
+	timeout  time.Duration // for each
+	verbose  bool          // show the output of what passes, too
+	out      io.Writer
+	env      []string
+	only     string // -test.run, in virtual time
+	onlyReal string // and by the host's clock
+	args     []string
 
 	mu       sync.Mutex // guards out
 	programs map[string]program
@@ -208,20 +210,20 @@ func (s *suite) finish(t trial, c report.Column, output, console string) {
 func (s *suite) machine(t trial) vm.Machine {
 	p := s.programs[t.target.arch]
 	env := []string{"FINWAIT_REQUIRE_KERNEL=1", "FINWAIT_EMULATOR=1"}
-	// Of the guest's time, which in a machine that idles runs away: a test that hangs
-	// there takes seconds. By the host's clock the tests must end before the machine.
-	limit := time.Hour
+	// Of the guest's time: where that skips what is idle, a test that hangs takes seconds.
+	// By the host's clock the tests must end before the machine is ended, to tell why.
+	limit, only := time.Hour, s.only
 	if t.virtual {
 		env = append(env, "FINWAIT_VIRTUAL_TIME=1")
 	} else {
-		limit = s.timeout - s.timeout/10
+		limit, only = s.timeout-s.timeout/10, s.onlyReal
 	}
 	m := s.cache.machine(t.target)
 	m.VirtualTime, m.Timeout = t.virtual, s.timeout
 	m.Image.Init, m.Image.Program, m.Image.Copies = p.init, p.tests, s.copies
 	m.Image.Payload = guest.Payload{
 		Args: append([]string{
-			path.Join(s.dir, "tests"), "-test.v=test2json", "-test.timeout=" + limit.String(),
+			path.Join(s.dir, "tests"), "-test.v=test2json", "-test.timeout=" + limit.String(), "-test.run=" + only,
 		}, s.args...),
 		Env:     append(env, s.env...),
 		Dir:     s.dir,

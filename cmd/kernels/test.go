@@ -3,6 +3,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"flag"
 	"fmt"
@@ -23,6 +24,7 @@ func test(ctx context.Context, args []string) (int, error) {
 		real    = flags.String("real", "6.12", "a kernel to run once more by the host's clock, on all CPUs at once; or none")
 		pkg     = flags.String("package", "finwait/cmd/finwait", "whose tests to run")
 		only    = flags.String("run", "", "the tests to run, as go test has it")
+		races   = flags.String("real-run", "", "those to run by the host's clock (default: as -run)")
 		jobs    = flags.Int("jobs", runtime.NumCPU(), "how many machines at a time")
 		timeout = flags.Duration("timeout", 5*time.Minute, "for a machine, of the host's time")
 		all     = flags.Bool("all", false, "show every subtest in the table")
@@ -60,10 +62,7 @@ FINWAIT_EMULATOR=1 and, unless the machine follows the host's clock, FINWAIT_VIR
 	}
 	s := suite{
 		cache: cache, jobs: *jobs, timeout: *timeout, verbose: *verbose, out: os.Stdout,
-		env: env, args: flags.Args(),
-	}
-	if *only != "" {
-		s.args = append(s.args, "-test.run", *only)
+		env: env, args: flags.Args(), only: *only, onlyReal: cmp.Or(*races, *only),
 	}
 	cleanup, err := s.build(ctx, *pkg, both)
 	if err != nil {

@@ -13,6 +13,9 @@ import (
 // unknown are left out by the caller: unknown is absent.
 type object struct {
 	b []byte
+
+	second int64  // since 1970, of the last timestamp
+	prefix []byte // that second as text; the next timestamp is mostly of the same
 }
 
 func (o *object) key(k string) {
@@ -67,10 +70,18 @@ func (o *object) bool(k string, v bool) {
 func (o *object) nanos(k string, d time.Duration) { o.int(k, int64(d)) }
 
 func (o *object) time(k string, t time.Time) {
+	if second := t.Unix(); second != o.second || o.prefix == nil {
+		o.second = second
+		o.prefix = t.UTC().AppendFormat(o.prefix[:0], "2006-01-02T15:04:05.")
+	}
 	o.key(k)
 	o.b = append(o.b, '"')
-	o.b = t.AppendFormat(o.b, "2006-01-02T15:04:05.000000000Z07:00")
-	o.b = append(o.b, '"')
+	o.b = append(o.b, o.prefix...)
+	n := len(o.b)
+	o.b = append(o.b, "000000000Z\""...)
+	for i, rest := n+8, t.Nanosecond(); rest > 0; i, rest = i-1, rest/10 {
+		o.b[i] = byte('0' + rest%10)
+	}
 }
 
 func (o *object) endpoint(k string, a netip.AddrPort) {

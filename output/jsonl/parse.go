@@ -39,6 +39,9 @@ const (
 
 // parse reads a line into p.rec. ErrVersion is the only error that other lines will have too.
 func (p *parser) parse(line []byte) error {
+	if p.begin(line); p.fast(line) {
+		return nil
+	}
 	p.begin(line)
 	version, kind := p.object()
 	s := &p.scan

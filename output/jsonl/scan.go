@@ -53,18 +53,6 @@ func (s *scan) open(c byte) {
 // next. It steps over the comma, or over the closing brace.
 func (s *scan) more() (key []byte, ok bool) {
 	first := s.i > 0 && s.b[s.i-1] == '{'
-	if b, i := s.b, s.i; !first && i+2 < len(b) && b[i] == ',' && b[i+1] == '"' { // as the Writer has it
-		i += 2
-		for j := i; j < len(b)-1; j++ {
-			if b[j] == '"' && b[j+1] == ':' {
-				s.i = j + 2
-				return b[i:j], true
-			}
-			if b[j] == '"' || b[j] == '\\' {
-				break
-			}
-		}
-	}
 	c := s.peek()
 	if c == '}' {
 		s.i++
@@ -254,7 +242,7 @@ func (s *scan) endpoint() netip.AddrPort {
 		switch string(key) {
 		case "address":
 			raw, _ := s.text()
-			if a, ok = parseIPv4(raw); !ok {
+			if a, ok = parseIPv4(view(raw)); !ok {
 				var err error
 				if a, err = netip.ParseAddr(view(raw)); err != nil || a.Zone() != "" {
 					s.fail("an address")

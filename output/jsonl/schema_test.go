@@ -6,9 +6,11 @@ import (
 	"bytes"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
+	"github.com/klauspost/compress/zstd"
 	"github.com/santhosh-tekuri/jsonschema/v6"
 
 	"finwait/tracer/event"
@@ -93,6 +95,41 @@ func TestSchemaSamples(t *testing.T) {
 	}
 	if n := validate(t, compiled(t), text)["transition"]; n < 50 {
 		t.Errorf("%d transitions", n)
+	}
+}
+
+// TestSchemaRecordings holds recordings against it.
+func TestSchemaRecordings(t *testing.T) {
+	files, err := filepath.Glob("../../testdata/recordings/*.jsonl.zst")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no recordings: %v", err)
+	}
+	s := compiled(t)
+	for _, file := range files {
+		raw, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		d, err := zstd.NewReader(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text, err := d.DecodeAll(raw, nil)
+		d.Close()
+		if err != nil {
+			t.Fatal(err)
+		}
+		types := validate(t, s, text)
+		if types["trace_start"] != 1 || types["transition"] < 50 || types["trace_end"] != 1 {
+			t.Errorf("%s: %v", file, types)
+		}
+		closes, err := os.ReadFile(strings.TrimSuffix(file, ".jsonl.zst") + ".closes-json.golden")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n := validate(t, s, closes)["close"]; n < 10 {
+			t.Errorf("%s: %d closes", file, n)
+		}
 	}
 }
 

@@ -11,10 +11,11 @@ import (
 )
 
 // parseIPv4 is netip.ParseAddr for what most addresses are.
-func parseIPv4(b []byte) (netip.Addr, bool) {
+func parseIPv4(b string) (netip.Addr, bool) {
 	var a [4]byte
 	n, digits, v := 0, 0, 0
-	for _, c := range b {
+	for i := range len(b) {
+		c := b[i]
 		switch {
 		case c >= '0' && c <= '9' && digits < 3 && (digits == 0 || v > 0):
 			v = v*10 + int(c-'0')

@@ -36,7 +36,7 @@ type conn struct {
 	existed     bool
 	bothHere    bool // the other end is on this host too
 	holdsPort   bool // counted in ports
-	noTimeWait  bool // births were refused
+	inTimeWait  bool // its TIME_WAIT began in the trace
 	orphan      event.EndReason
 	end         event.EndReason
 	restarts    uint16

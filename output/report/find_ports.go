@@ -38,6 +38,9 @@ func (v *view) portFindings() (out []Finding) {
 		case p.Failed > 0:
 			f.ID, f.Severity = "ports-exhausted", Critical
 			f.Title = fmt.Sprintf("%s ran out of local ports to %s: %s failed", who, p.Peer, plural(p.Failed, "connect"))
+			if p.unexplained() {
+				f.Title = fmt.Sprintf("%s found no free local port to %s: %s failed", who, p.Peer, plural(p.Failed, "connect"))
+			}
 		case failsSoon && share < portsHigh:
 			f.Title = fmt.Sprintf("%s runs out of local ports to %s in %s at this rate", who, p.Peer, Span(*p.FailsIn))
 		default:
@@ -69,6 +72,11 @@ func (v *view) portFindings() (out []Finding) {
 	return out
 }
 
+// unexplained: connects failed though the trace shows most of the range free.
+func (p *Ports) unexplained() bool {
+	return p.Failed > 0 && p.Capacity > 0 && p.PeakShare() < portsHigh
+}
+
 func nowRange(p *Ports) string {
 	if p.Range == "" {
 		return ""
@@ -86,6 +94,10 @@ func (v *view) portEvidence(p *Ports) (lines []string) {
 		line += fmt.Sprintf(", of %s (%s)", Count(p.Capacity), Percent(float64(p.Peak), float64(p.Capacity)))
 	}
 	lines = append(lines, line+"; connections that stayed open are not counted.")
+	if p.unexplained() {
+		lines = append(lines, "So what the trace shows does not fill the range that there was when it began. Connections that stayed open hold the rest, or the range was narrower: "+
+			"set since, by the socket (IP_LOCAL_PORT_RANGE), by ip_local_reserved_ports, or shared by sockets bound to a port before connect().")
+	}
 	line = fmt.Sprintf("%s connections a second of late", strconv.FormatFloat(p.Rate, 'f', -1, 64))
 	if p.Capacity > 0 {
 		line += fmt.Sprintf(": at that rate %s are in use, of %s", Count(int64(p.Level)), Count(p.Capacity))

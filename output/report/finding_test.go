@@ -25,6 +25,8 @@ func TestFindings(t *testing.T) {
 		process: api, role: event.Server, local: "10.0.0.4:8080", peer: "10.0.9.1", closer: event.CloserLocal, method: event.MethodClose, restarts: 2, timeWait: 90 * time.Second,
 		idle: 3 * time.Second,
 	})
+	few := smallPool(20) // of the ports the trace shows; connects fail all the same
+	few.refuse(time.Minute, nginx, "10.0.3.7:8080")
 	for _, test := range []struct {
 		name  string
 		world *world
@@ -37,6 +39,7 @@ func TestFindings(t *testing.T) {
 		{"proxy, pool too small, most ports", smallPool(350), []string{
 			"warning ports-nearly-exhausted", "warning client-closes-first", "info tw-reuse-would-help", "info tcp-tw-recycle-is-gone"}},
 		{"ports exhausted", exhausted(), []string{"critical ports-exhausted", "warning client-closes-first", "info tw-reuse-would-help", "info tcp-tw-recycle-is-gone"}},
+		{"no port, though most are free", few, []string{"critical ports-exhausted", "info client-closes-first", "info tw-reuse-would-help", "info tcp-tw-recycle-is-gone"}},
 		{"reuse on already", withSettings(smallPool(250), "tcp_tw_reuse", "1"), []string{"warning client-closes-first", "info tcp-tw-recycle-is-gone"}},
 		{"reuse off", withSettings(smallPool(250), "tcp_tw_reuse", "0"), []string{"warning client-closes-first", "info tw-reuse-would-help", "info tcp-tw-recycle-is-gone"}},
 		{"server closes first", serverFirst(), []string{"info server-closes-first"}},

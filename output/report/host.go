@@ -87,6 +87,7 @@ func (h *host) transition(t *event.Transition) {
 		c = h.begin(k, t)
 	}
 	c.update(t)
+	c.inTimeWait = c.inTimeWait || t.New == event.TimeWait
 	if t.Process.Known() && (c.program == unknownProgram || c.attribution != event.Exact || t.Attribution == event.Exact) {
 		c.program, c.pid, c.attribution = h.processes.intern(&t.Process), t.Process.PID, t.Attribution
 	}
@@ -181,7 +182,7 @@ func (h *host) end(c *conn, t *event.Transition) {
 		if i.End == event.EndOverflow {
 			h.timeWaits.ended[event.EndOverflow]++
 		} else {
-			h.timeWaits.leave(&h.grid, t.KTime, i)
+			h.timeWaits.leave(&h.grid, t.KTime, i, c.inTimeWait || c.existed)
 		}
 		if i.End == event.EndReusedByConnect && c.ports != nil {
 			c.ports.reused++

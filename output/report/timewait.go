@@ -43,6 +43,7 @@ func (w *timeWaits) exist(n int64, ktime int64) {
 	}
 }
 
+// enter: one began. Counted says that it was alive before, as an orphan's FIN_WAIT2.
 func (w *timeWaits) enter(g *grid, ktime int64, counted bool) {
 	w.born++
 	if counted {
@@ -55,9 +56,12 @@ func (w *timeWaits) enter(g *grid, ktime int64, counted bool) {
 	}
 }
 
-func (w *timeWaits) leave(g *grid, ktime int64, i *event.TimeWaitInfo) {
-	w.alive = max(w.alive-1, 0)
-	w.track[g.slot(ktime)]--
+// leave: one is over. It is not among those alive where its beginning was not seen.
+func (w *timeWaits) leave(g *grid, ktime int64, i *event.TimeWaitInfo, seen bool) {
+	if seen && w.alive > 0 {
+		w.alive--
+		w.track[g.slot(ktime)]--
+	}
 	w.ended[i.End]++
 	if i.Restarts > 0 {
 		w.restarts += uint64(i.Restarts)

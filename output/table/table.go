@@ -33,6 +33,9 @@ type Writer struct {
 	cols  []column
 	row   row
 	begun bool
+
+	second    int64 // since 1970, of the last time
+	clockText []byte
 }
 
 // column is a column's heading and how wide it has grown: a table that is still being
@@ -162,10 +165,26 @@ func (w *Writer) flush(color string) error {
 	return err
 }
 
+// time adds the time of day; the next one is mostly of the same second.
+func (w *Writer) time(ktime int64) {
+	t := w.clock.Wall(ktime)
+	if second := t.Unix(); second != w.second || w.clockText == nil {
+		w.second = second
+		w.clockText = t.In(w.opt.Zone).AppendFormat(w.clockText[:0], "15:04:05.")
+	}
+	r := &w.row
+	r.b = append(r.b, w.clockText...)
+	n := len(r.b)
+	r.b = append(r.b, "000000"...)
+	for i, rest := n+5, t.Nanosecond()/1000; rest > 0; i, rest = i-1, rest/10 {
+		r.b[i] = byte('0' + rest%10)
+	}
+}
+
 func (w *Writer) lead(ktime int64, p *event.Process, s *event.Socket) *row {
 	r := &w.row
 	r.begin(w.cols)
-	r.b = w.clock.Wall(ktime).In(w.opt.Zone).AppendFormat(r.b, "15:04:05.000000")
+	w.time(ktime)
 	r.next()
 	if p.Known() {
 		r.b = strconv.AppendUint(r.b, uint64(p.PID), 10)
@@ -306,7 +325,7 @@ func (w *Writer) Release(e *event.Release) error {
 func (w *Writer) Loss(l *event.Loss) error {
 	r := &w.row
 	r.begin(w.cols)
-	r.b = w.clock.Wall(l.KTime).In(w.opt.Zone).AppendFormat(r.b, "15:04:05.000000")
+	w.time(l.KTime)
 	r.add("  *** LOST ", strconv.FormatUint(l.Count, 10), " events: ", l.Reason.String(), " ***")
 	return w.flush(colorRed)
 }

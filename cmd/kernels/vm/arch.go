@@ -36,10 +36,10 @@ var boards = map[string]board{
 	},
 }
 
-// cmdline is what every kernel is told. mitigations=off: they cost time here and
-// protect nobody. bpf in lsm= is left to the kernel's own default, as on a real host.
+// cmdline is what every kernel is told. Mitigations and the clearing of memory cost time
+// and protect nobody here; all else is left at the kernel's default, as on a real host.
 const cmdline = "rdinit=/init panic=-1 oops=panic quiet loglevel=4 mitigations=off" +
-	" random.trust_cpu=on nokaslr net.ifnames=0"
+	" init_on_alloc=0 random.trust_cpu=on nokaslr net.ifnames=0"
 
 // EmulatorPath is where an unpacked Debian package has the emulator for arch.
 func EmulatorPath(root, arch string) (string, error) {
