@@ -65,6 +65,11 @@ clean:
 
 # The tests on other kernels, emulated, from packages that it fetches into a cache of its own:
 # a table of features and kernels. KERNELS=-h tells what can be asked of it.
-.PHONY: test-kernels
+.PHONY: test-kernels test-fentry
 test-kernels:
 	CGO_ENABLED=0 $(GO) run ./cmd/kernels test $(KERNELS)
+
+# The probe that this machine's kernel may refuse, on one that allows it, beside the other one.
+test-fentry:
+	$(MAKE) --no-print-directory test-kernels \
+		KERNELS="-kernels 6.12 -real none -timeout 10m -run 'TestFeature(Kinds|Storm|FullMinute)'"

@@ -244,6 +244,62 @@ func (p *program) hasTotalsBefore() {
 	}
 }
 
+// TestRecordBusy begins and ends traces in the middle of a storm: the kernel's counters
+// agree all the same, but for what came while they were being read.
+func TestRecordBusy(t *testing.T) {
+	s := newStage(t)
+	ctx, stop := context.WithCancel(s.ctx)
+	stormed := make(chan error, 1)
+	go func() {
+		var err error
+		for err == nil && ctx.Err() == nil {
+			_, err = s.lab.Storm(s.ctx, 500)
+		}
+		stormed <- err
+	}()
+	for range 3 {
+		p := newProgram(t, "record", "-w", "-", "--netns", inode(s.lab), "-d", "300ms", "--ring-size", "64MiB").live().start().exits(exitDone)
+		p.hasTotals(false)
+		if strings.Contains(p.err.String(), "DIFFER") {
+			t.Errorf("%s", p.err.String())
+		}
+		r := jsonl.NewReader(strings.NewReader(p.out.String()))
+		var end *event.End
+		for {
+			rec, err := r.Next()
+			if err == io.EOF {
+				break
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if rec.Type == jsonl.TypeEnd {
+				end = rec.End
+			}
+		}
+		if end == nil || len(end.Kernel) != 1 {
+			t.Fatalf("no counters: %+v", end)
+		}
+		n := end.Kernel[0].Counters[event.CounterTW]
+		if n.Ours < 100 || n.Unsure > n.Ours/2 {
+			t.Errorf("nothing was compared: %+v", n)
+		}
+		t.Logf("%+v of %d", n, end.Born)
+	}
+	stop()
+	if err := <-stormed; err != nil {
+		t.Fatal(err)
+	}
+	t.Run("filtered", func(t *testing.T) {
+		p := newProgram(t, "-o", "json", "--netns", inode(s.lab), "-D", "1").live().start()
+		runs(t, s, workload.ClientFirst)
+		p.signal(os.Interrupt).exits(exitDone).hasTotals(false)
+		if !strings.Contains(p.out.String(), `"filtered":true`) || strings.Contains(p.out.String(), `"ours"`) {
+			t.Errorf("with a filter, the counters are compared:\n%s", p.out.String())
+		}
+	})
+}
+
 // TestRecordKeep: only so many parts stay, and together they are what they are.
 func TestRecordKeep(t *testing.T) {
 	s := newStage(t)

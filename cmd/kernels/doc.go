@@ -9,8 +9,8 @@
 // kernels.
 //
 // A guest is in virtual time unless it is told otherwise: its clock follows the
-// instructions it executes, and jumps over the time it idles, so that a minute of
-// TIME_WAIT takes as long as a read of the clock. Its CPUs take turns on one of the host's.
+// instructions it executes, and jumps over the time it idles: a minute of TIME_WAIT
+// takes none of the host's. Its CPUs take turns on one of the host's.
 //
 // Package guest is what runs in the machine, vm the machine, debian the mirror, report
 // the table. Here are the command line, the cache and the choice of kernels.

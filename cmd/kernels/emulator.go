@@ -98,7 +98,7 @@ func chooseEmulator(index []debian.Package, codename, host, arch string) ([]debi
 	return []debian.Package{emulator, firmware}, emulator.Name != "" && firmware.Name != ""
 }
 
-// ours are packages that the cache has itself, or that no machine of ours uses.
+// ours are packages that the cache has itself, or that no machine here uses.
 var ours = regexp.MustCompile(`^(qemu-system-.*|ipxe-qemu)$`)
 
 func requires(packages []debian.Package) []string {
@@ -106,7 +106,5 @@ func requires(packages []debian.Package) []string {
 	for _, p := range packages {
 		all = append(all, p.Requires()...)
 	}
-	all = slices.DeleteFunc(all, ours.MatchString)
-	slices.Sort(all)
-	return slices.Compact(all)
+	return unique(slices.DeleteFunc(all, ours.MatchString))
 }

@@ -62,9 +62,8 @@ func (f *fetcher) fetch(ctx context.Context, targets []target) (map[target]recor
 	for _, t := range targets {
 		arches = append(arches, t.arch)
 	}
-	slices.Sort(arches)
-	arches = slices.Compact(arches)
-	f.arches = slices.Compact(slices.Sorted(slices.Values(append(arches, runtime.GOARCH))))
+	arches = unique(arches)
+	f.arches = unique(append(arches, runtime.GOARCH)) // the emulator is of the host's
 	// The emulator first: with it comes what unpacks modules.
 	for _, arch := range arches {
 		if err := f.emulator(ctx, arch); err != nil {
@@ -87,6 +86,11 @@ func (f *fetcher) fetch(ctx context.Context, targets []target) (map[target]recor
 		kernels[t] = r
 	}
 	return kernels, nil
+}
+
+func unique(names []string) []string {
+	sorted := slices.Sorted(slices.Values(names))
+	return slices.Compact(sorted)
 }
 
 // tell says what there is, and where it came from.

@@ -66,8 +66,11 @@ with the machine. The guest has lo up, cgroup2, bpf and trace file systems, and:
 		return 2, errUsage
 	}
 	targets, err := parseTargets(*kernel)
-	if err != nil || len(targets) != 1 {
-		return 2, errors.Join(err, errUsage)
+	if err != nil {
+		return 2, err
+	}
+	if len(targets) != 1 {
+		return 2, fmt.Errorf("parse -kernel %q: want one kernel", *kernel)
 	}
 	t := targets[0]
 	cache, err := openCache()
@@ -107,7 +110,7 @@ with the machine. The guest has lo up, cgroup2, bpf and trace file systems, and:
 		}
 		m.Image.Copies = append(m.Image.Copies, vm.Copy{Source: source, Target: target})
 	}
-	result, err := boot(ctx, m, os.Stdout, os.Stderr)
+	result, err := boot(ctx, m, os.Stdout, func(warning string) { fmt.Fprint(os.Stderr, warning) })
 	return conclude(t, r, result, err, *console)
 }
 
@@ -142,14 +145,14 @@ func (c cache) machine(t target) vm.Machine {
 }
 
 // boot boots m, and again, loudly, if it does not get as far as the program.
-func boot(ctx context.Context, m vm.Machine, out, log io.Writer) (vm.Result, error) {
+func boot(ctx context.Context, m vm.Machine, out io.Writer, warn func(string)) (vm.Result, error) {
 	const tries = 3
 	for try := 1; ; try++ {
 		r, err := vm.Boot(ctx, m, out)
 		if !errors.Is(err, vm.ErrBoot) || try == tries {
 			return r, err
 		}
-		fmt.Fprintf(log, "RETRY %d of %d: %v; its console:\n%s---\n", try, tries-1, err, r.Console)
+		warn(fmt.Sprintf("RETRY %d of %d: %v; its console:\n%s---\n", try, tries-1, err, r.Console))
 	}
 }
 

@@ -112,9 +112,9 @@ func (t trial) String() string {
 }
 
 // trials leaves out the kernels that there are not.
-func trials(kernels map[target]record, virtual, real []target) []trial {
+func trials(kernels map[target]record, virtual, again []target) []trial {
 	var all []trial
-	for i, targets := range [][]target{virtual, real} {
+	for i, targets := range [][]target{virtual, again} {
 		for _, t := range targets {
 			if r, ok := kernels[t]; ok {
 				all = append(all, trial{t, r, i == 0})
@@ -164,10 +164,7 @@ func (s *suite) try(ctx context.Context, t trial) (report.Column, error) {
 	}
 	s.printf("%s: %s started\n", t, t.record.Release)
 	var output bytes.Buffer
-	result, err := boot(ctx, s.machine(t), &output, writerFunc(func(b []byte) (int, error) {
-		s.printf("%s: %s", t, b)
-		return len(b), nil
-	}))
+	result, err := boot(ctx, s.machine(t), &output, func(warning string) { s.printf("%s: %s", t, warning) })
 	if ctx.Err() != nil {
 		return report.Column{}, ctx.Err()
 	}
@@ -237,7 +234,3 @@ func (s *suite) printf(format string, args ...any) {
 	defer s.mu.Unlock()
 	fmt.Fprintf(s.out, format, args...)
 }
-
-type writerFunc func([]byte) (int, error)
-
-func (f writerFunc) Write(b []byte) (int, error) { return f(b) }

@@ -21,7 +21,7 @@ func test(ctx context.Context, args []string) (int, error) {
 	flags := flag.NewFlagSet("kernels test", flag.ContinueOnError)
 	var (
 		list    = flags.String("kernels", "", "names with commas, all of them required; a series, or newest, and -arm64 after it for that (default: "+names(matrix)+")")
-		real    = flags.String("real", "6.12", "a kernel to run once more by the host's clock, on all CPUs at once; or none")
+		clock   = flags.String("real", "6.12", "a kernel to run once more by the host's clock, on all CPUs at once; or none")
 		pkg     = flags.String("package", "finwait/cmd/finwait", "whose tests to run")
 		only    = flags.String("run", "", "the tests to run, as go test has it")
 		races   = flags.String("real-run", "", "those to run by the host's clock (default: as -run)")
@@ -46,7 +46,7 @@ FINWAIT_EMULATOR=1 and, unless the machine follows the host's clock, FINWAIT_VIR
 	if err := parse(flags, args); err != nil {
 		return 2, err
 	}
-	targets, again, err := chooseTargets(*list, *real)
+	targets, again, err := chooseTargets(*list, *clock)
 	if err != nil {
 		return 2, err
 	}
@@ -86,15 +86,15 @@ FINWAIT_EMULATOR=1 and, unless the machine follows the host's clock, FINWAIT_VIR
 }
 
 // chooseTargets reads the flags: what to test, and what of it by the host's clock.
-func chooseTargets(list, real string) (targets, again []target, err error) {
+func chooseTargets(list, clock string) (targets, again []target, err error) {
 	targets = matrix
 	if list != "" {
 		if targets, err = parseTargets(list); err != nil {
 			return nil, nil, err
 		}
 	}
-	if real != "none" {
-		again, err = parseTargets(real)
+	if clock != "none" {
+		again, err = parseTargets(clock)
 	}
 	return targets, again, err
 }

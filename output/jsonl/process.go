@@ -5,6 +5,7 @@ package jsonl
 import (
 	"bytes"
 	"encoding/binary"
+	"strings"
 
 	"finwait/tracer/event"
 )
@@ -135,9 +136,10 @@ func (ps *processes) text(s *scan) string {
 	if len(ps.texts) >= maxTexts {
 		clear(ps.texts)
 	}
-	t := string(raw)
-	if len(t) <= maxRaw {
-		ps.texts[t] = t
+	key := string(raw)
+	t := strings.ToValidUTF8(key, "\uFFFD")
+	if len(key) <= maxRaw {
+		ps.texts[key] = t
 	}
 	return t
 }

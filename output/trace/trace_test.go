@@ -11,14 +11,11 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/klauspost/compress/gzip"
-	"github.com/klauspost/compress/zstd"
 	"golang.org/x/sys/unix"
 
 	"finwait/output/jsonl"
@@ -179,7 +176,7 @@ func TestCut(t *testing.T) {
 			}
 			j := jsonl.New(w, clock)
 			var flushed []int64 // size of the file when it had so many records
-			for i := range 20 {
+			for i := range 6 {
 				if err := errors.Join(j.Transition(transition(int64(i), 1)), w.Flush()); err != nil {
 					t.Fatal(err)
 				}
@@ -193,7 +190,11 @@ func TestCut(t *testing.T) {
 				t.Fatal(err)
 			}
 			cut := filepath.Join(t.TempDir(), "cut")
-			for n := range len(whole) + 1 {
+			step := 1
+			if name == "t.jsonl" {
+				step = 13 // TestReaderCut has every byte
+			}
+			for n := 0; n <= len(whole); n += step {
 				if err := os.WriteFile(cut, whole[:n], 0o600); err != nil {
 					t.Fatal(err)
 				}
@@ -205,7 +206,7 @@ func TestCut(t *testing.T) {
 				if err != nil || len(got) < least {
 					t.Fatalf("cut at %d of %d: %d records, %v; want at least %d", n, len(whole), len(got), err, least)
 				}
-				if complete := len(got) == 21; complete != (len(notes) == 0) {
+				if complete := len(got) == 7; complete != (len(notes) == 0) {
 					t.Fatalf("cut at %d of %d: %d records, %q", n, len(whole), len(got), notes)
 				}
 			}
@@ -225,7 +226,7 @@ func TestDamaged(t *testing.T) {
 		}
 		bad := filepath.Join(t.TempDir(), "bad")
 		told := 0
-		for i := 16; i < len(whole); i++ {
+		for i := 16; i < len(whole); i += 7 {
 			b := bytes.Clone(whole)
 			b[i] ^= 0x55
 			if err := os.WriteFile(bad, b, 0o600); err != nil {
@@ -246,7 +247,7 @@ func TestDamaged(t *testing.T) {
 			}
 			m.Close()
 		}
-		if told < len(whole)/10 {
+		if told < len(whole)/70 {
 			t.Errorf("%s: %d of %d damages were noticed", name, told, len(whole))
 		}
 	}
@@ -387,117 +388,4 @@ func TestParts(t *testing.T) {
 	if diff := cmp.Diff([]string{PartName(path, 3), PartName(path, 4)}, left); diff != "" || err != nil {
 		t.Errorf("%v (-want +got):\n%s", err, diff)
 	}
-}
-
-// TestBomb reads little files that are huge when they are unpacked: it takes an error, or
-// time, and little memory.
-func TestBomb(t *testing.T) {
-	const size = 1 << 30
-	pack := map[string]func(io.Writer) io.WriteCloser{
-		"zst": func(w io.Writer) io.WriteCloser {
-			z, err := zstd.NewWriter(w)
-			if err != nil {
-				t.Fatal(err)
-			}
-			return z
-		},
-		"gz": func(w io.Writer) io.WriteCloser { return gzip.NewWriter(w) },
-	}
-	var good bytes.Buffer
-	if err := jsonl.New(&good, clock).Transition(transition(1, 1)); err != nil {
-		t.Fatal(err)
-	}
-	for name, with := range pack {
-		path := filepath.Join(t.TempDir(), "bomb."+name)
-		f, err := os.Create(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		z := with(f)
-		block := bytes.Repeat([]byte("x"), 1<<20)
-		_, err = z.Write(good.Bytes())
-		for range size / len(block) {
-			if _, werr := z.Write(block); werr != nil {
-				err = werr
-			}
-		}
-		if err := errors.Join(err, z.Close(), f.Close()); err != nil {
-			t.Fatal(err)
-		}
-		var before, after runtime.MemStats
-		runtime.GC()
-		runtime.ReadMemStats(&before)
-		got, _, err := merged(t, path)
-		runtime.ReadMemStats(&after)
-		if len(got) != 1 || !errors.Is(err, jsonl.ErrLong) || !strings.Contains(err.Error(), "line 2") {
-			t.Errorf("%s: %d records, %v; want 1, and line 2 too long", name, len(got), err)
-		}
-		if grown := int64(after.TotalAlloc) - int64(before.TotalAlloc); grown > 64<<20 {
-			t.Errorf("%s: %d MiB were allocated", name, grown>>20)
-		}
-	}
-	// A frame that asks for a window of 3.75 TiB.
-	path := filepath.Join(t.TempDir(), "window.zst")
-	if err := os.WriteFile(path, []byte("\x28\xb5\x2f\xfd\x00\xff\x09\x00\x00x"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if _, _, err := merged(t, path); err == nil || !strings.Contains(err.Error(), "window") {
-		t.Errorf("a window of terabytes: %v", err)
-	}
-}
-
-func BenchmarkRead(b *testing.B) {
-	sample, err := os.ReadFile("../../testdata/samples/linux-6.18-timer.jsonl")
-	if err != nil {
-		b.Fatal(err)
-	}
-	for _, name := range []string{"t.jsonl", "t.jsonl.gz", "t.jsonl.zst"} {
-		b.Run(name, func(b *testing.B) {
-			path := filepath.Join(b.TempDir(), name)
-			w, err := Create(path, false)
-			if err != nil {
-				b.Fatal(err)
-			}
-			records := 0
-			for ; records < 200_000; records += bytes.Count(sample, []byte("\n")) {
-				if _, err := w.Write(sample); err != nil {
-					b.Fatal(err)
-				}
-			}
-			if err := w.Close(); err != nil {
-				b.Fatal(err)
-			}
-			b.ReportAllocs()
-			cpu := spent(b)
-			for b.Loop() {
-				m, err := NewMerge([]string{path})
-				if err != nil {
-					b.Fatal(err)
-				}
-				n := 0
-				for ; ; n++ {
-					if _, _, err := m.Next(); err == io.EOF {
-						break
-					} else if err != nil {
-						b.Fatal(err)
-					}
-				}
-				m.Close()
-				if n != records {
-					b.Fatalf("%d records, want %d", n, records)
-				}
-			}
-			b.ReportMetric(float64(records)*float64(b.N)/b.Elapsed().Seconds(), "records/s")
-			b.ReportMetric(float64(records)*float64(b.N)/(spent(b)-cpu).Seconds(), "records/cpu-s")
-		})
-	}
-}
-
-// spent is the processor time that this process has taken.
-func spent(b *testing.B) time.Duration {
-	var ru unix.Rusage
-	if err := unix.Getrusage(unix.RUSAGE_SELF, &ru); err != nil {
-		b.Fatal(err)
-	}
-	return time.Duration(ru.Utime.Nano() + ru.Stime.Nano())
 }
