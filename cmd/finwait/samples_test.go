@@ -42,7 +42,7 @@ func recordSamples(t *testing.T) {
 		if err := unix.Uname(&uts); err != nil {
 			t.Fatal(err)
 		}
-		kernel := unix.ByteSliceToString(uts.Release[:])
+		kernel, _, _ := strings.Cut(unix.ByteSliceToString(uts.Release[:]), "-")
 		tick, err := tracer.Tick()
 		if err != nil {
 			t.Fatal(err)
