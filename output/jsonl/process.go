@@ -69,7 +69,7 @@ func (ps *processes) parse(s *scan, p *event.Process) {
 		key, ok := s.more()
 		if !ok {
 			if !p.Known() {
-				*p = event.Process{}
+				*p = event.Process{Cgroup: p.Cgroup, Container: p.Container}
 			}
 			return
 		}

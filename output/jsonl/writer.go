@@ -65,17 +65,21 @@ func (o *object) socket(s *event.Socket) {
 	}
 }
 
+// process writes the owner; where it is not known, the cgroup and the container of the
+// socket, which always are.
 func (o *object) process(k string, p *event.Process) {
-	if !p.Known() {
+	if !p.Known() && p.Cgroup == "" {
 		return
 	}
 	o.open(k)
-	o.uint("pid", uint64(p.PID))
-	o.uint("tid", uint64(p.TID))
-	o.bytes("comm", p.Comm.Bytes())
-	o.bytes("thread", p.Thread.Bytes())
-	o.uint("uid", uint64(p.UID))
-	o.id("start_ns", p.StartNS)
+	if p.Known() {
+		o.uint("pid", uint64(p.PID))
+		o.uint("tid", uint64(p.TID))
+		o.bytes("comm", p.Comm.Bytes())
+		o.bytes("thread", p.Thread.Bytes())
+		o.uint("uid", uint64(p.UID))
+		o.id("start_ns", p.StartNS)
+	}
 	if p.Exe != "" {
 		o.str("exe", p.Exe)
 	}

@@ -270,7 +270,7 @@ func (f *Flow) transition(s *event.Sample) error {
 	if s.Has(event.FlagOwner) {
 		c.owner, c.attribution = f.procs.intern(s), s.Attribution
 	} else {
-		c.owner, c.attribution = nil, event.AttributionUnknown
+		c.owner, c.attribution = f.procs.nobody(s.Cgroup), event.AttributionUnknown
 	}
 	c.bytesSent, c.bytesReceived, c.timestamps = int64(s.BytesSent), int64(s.BytesReceived), 0
 	if s.Has(event.FlagTimestamps) {
@@ -429,7 +429,7 @@ func (f *Flow) begin(c *conn, ktime int64) *event.Transition {
 	}
 	if p := f.tuples.peer(c); p != nil && !c.gone {
 		switch {
-		case p.owner != nil:
+		case p.owner.Known():
 			c.peer = p.owner
 		case p.next != nil:
 			c.peer = p.next

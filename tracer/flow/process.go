@@ -52,3 +52,21 @@ func (ps *processes) intern(s *event.Sample) *event.Process {
 	ps.byKey[k] = p
 	return p
 }
+
+// nobody stands for an owner that is not known: the socket's cgroup is, all the same.
+func (ps *processes) nobody(cgroup uint64) *event.Process {
+	if ps.namer == nil || cgroup == 0 {
+		return nil
+	}
+	k := processKey{cgroup: cgroup}
+	if p, ok := ps.byKey[k]; ok {
+		return p
+	}
+	if len(ps.byKey) >= maxProcesses {
+		clear(ps.byKey)
+	}
+	p := &event.Process{}
+	ps.namer.Name(p, cgroup)
+	ps.byKey[k] = p
+	return p
+}

@@ -165,7 +165,7 @@ func (f *Flow) older(c *conn) {
 			c.closer = event.CloserBoth
 		}
 	}
-	if c.owner == nil && c.next != nil && c.nextKnown != event.Exact {
+	if !c.owner.Known() && c.next != nil && c.nextKnown != event.Exact {
 		c.owner, c.attribution = c.next, c.nextKnown
 	}
 }

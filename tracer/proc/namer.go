@@ -36,7 +36,9 @@ func New(root string) *Namer {
 
 // Name fills in p.Exe, p.Cgroup and p.Container as far as they can be known now.
 func (n *Namer) Name(p *event.Process, cgroup uint64) {
-	p.Exe = n.exe(p)
+	if p.Known() {
+		p.Exe = n.exe(p)
+	}
 	p.Cgroup = n.cgroups.path(cgroup)
 	p.Container = ContainerID(p.Cgroup)
 }
