@@ -79,36 +79,30 @@ func (t *Tracer) start() error {
 			t.probe = ProbeTimer
 		}
 	}
+	missing, err := t.attachAll()
+	if err != nil && missing == hookFentry && t.opt.Probe == ProbeAuto {
+		// It promised well and did not attach: begin again with the other one.
+		t.kernel.fentryErr = errors.Join(t.status[len(t.status)-1].Errs...)
+		if err := t.objects.detach(); err != nil {
+			return fmt.Errorf("detach: %w", err)
+		}
+		t.status, t.probe = nil, ProbeTimer
+		_, err = t.attachAll()
+	}
+	return err
+}
+
+// attachAll attaches the table of hooks for the probe. It stops at the first required
+// hook that cannot be attached, and returns its name.
+func (t *Tracer) attachAll() (missing string, err error) {
 	for _, h := range hooks(t.probe) {
 		s := t.hook(h)
 		t.status = append(t.status, s)
 		if s.Attached == "" && h.Required {
-			if h.Name == hookFentry && t.opt.Probe == ProbeAuto {
-				t.status = t.status[:len(t.status)-1]
-				t.kernel.fentryErr = errors.Join(s.Errs...)
-				return t.restart(ProbeTimer)
-			}
-			return fmt.Errorf("%w: hook %s: %w", ErrKernel, h.Name, errors.Join(s.Errs...))
+			return h.Name, fmt.Errorf("%w: hook %s: %w", ErrKernel, h.Name, errors.Join(s.Errs...))
 		}
 	}
-	return nil
-}
-
-// restart begins again with another probe, after one that promised well did not attach.
-func (t *Tracer) restart(p Probe) error {
-	if err := t.objects.detach(); err != nil {
-		return fmt.Errorf("detach: %w", err)
-	}
-	t.status = nil
-	for _, h := range hooks(p) {
-		s := t.hook(h)
-		t.status = append(t.status, s)
-		if s.Attached == "" && h.Required {
-			return fmt.Errorf("%w: hook %s: %w", ErrKernel, h.Name, errors.Join(s.Errs...))
-		}
-	}
-	t.probe = p
-	return nil
+	return "", nil
 }
 
 // hook goes down a hook's ladder.
