@@ -11,7 +11,7 @@ import (
 // conn is one end of a connection, from its first closing step (or its first sight)
 // until everything about it is over.
 type conn struct {
-	key    uint64 // cookie, or the address where there is none
+	key    uint64 // in Flow.conns: cookie, or the address where there is none; 0 if not there
 	cookie uint64
 	tuple  event.Tuple
 	netns  uint32

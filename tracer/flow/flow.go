@@ -68,7 +68,8 @@ type Flow struct {
 	opt      Options
 	out      Handler
 	window   window
-	conns    map[uint64]*conn
+	conns    map[uint64]*conn // by key
+	minis    map[uint64]*conn // by the address of the mini-socket
 	tuples   index
 	halfOpen halfOpen // kept only where segments are nameless
 	procs    processes
@@ -88,16 +89,13 @@ func New(out Handler, opt Options) *Flow {
 		opt.MaxConns = defaultMaxConns
 	}
 	return &Flow{
-		opt: opt, out: out, conns: map[uint64]*conn{}, tuples: index{}, halfOpen: halfOpen{},
+		opt: opt, out: out, conns: map[uint64]*conn{}, minis: map[uint64]*conn{}, tuples: index{}, halfOpen: halfOpen{},
 		procs: processes{namer: opt.Namer, byKey: map[processKey]*event.Process{}},
 	}
 }
 
 // Stats returns the counts so far.
-func (f *Flow) Stats() Stats {
-	f.stats.Conns = len(f.conns)
-	return f.stats
-}
+func (f *Flow) Stats() Stats { return f.stats }
 
 // Lossy says that samples are missing from now on.
 func (f *Flow) Lossy() { f.lossy = true }
@@ -105,6 +103,10 @@ func (f *Flow) Lossy() { f.lossy = true }
 // Sample takes one sample. Samples may come out of order by less than the window.
 func (f *Flow) Sample(s *event.Sample) error {
 	f.stats.Samples++
+	if s.Sock == 0 && s.Kind != event.KindRefused && !nameless(s) {
+		f.stats.Unmatched++ // every socket has an address
+		return nil
+	}
 	f.preview(s)
 	f.window.push(s)
 	return nil
@@ -134,8 +136,7 @@ func (f *Flow) settle(until int64) error {
 	return nil
 }
 
-// key identifies a socket. Kernels before 5.12 give no cookie to tracing programs;
-// there, the 4-tuple joins a mini-socket with the socket that it replaces.
+// key identifies a socket.
 func key(s *event.Sample) uint64 {
 	if s.Cookie != 0 {
 		return s.Cookie
@@ -143,13 +144,22 @@ func key(s *event.Sample) uint64 {
 	return s.Sock
 }
 
+// find returns the connection that s is about. A mini-socket goes by its address once it is
+// born. At its birth it has its socket's cookie; kernels before 5.12 give none to tracing
+// programs, and there the 4-tuple joins the two.
 func (f *Flow) find(s *event.Sample) *conn {
-	c := f.conns[key(s)]
-	if s.Kind.Mini() && s.Sock != 0 && (c == nil || c.tuple != s.Tuple) {
-		c = f.conns[s.Sock] // see reopen
+	if !s.Kind.Mini() {
+		return f.conns[key(s)]
 	}
-	if c == nil && s.Cookie == 0 && s.Kind != event.KindTransition && s.Kind != event.KindSockSeen {
-		return f.tuples.find(s.Tuple, s.NetNS)
+	if c := f.minis[s.Sock]; c != nil && c.tuple == s.Tuple && c.netns == s.NetNS {
+		return c
+	}
+	c := f.tuples.find(s.Tuple, s.NetNS)
+	if s.Cookie != 0 {
+		c = f.conns[s.Cookie]
+	}
+	if c != nil && c.mini != nil && c.mini.sock != s.Sock {
+		return nil // the connection before, or after, this one
 	}
 	return c
 }
@@ -158,61 +168,96 @@ func (f *Flow) open(s *event.Sample) *conn {
 	if c := f.find(s); c != nil {
 		return c
 	}
-	if len(f.conns) >= f.opt.MaxConns {
+	if f.stats.Conns >= f.opt.MaxConns {
 		f.evict()
 	}
-	k := key(s)
-	if f.conns[k] != nil {
-		k = s.Sock // a mini-socket's; the socket itself has another connection
+	c := &conn{
+		key: key(s), cookie: s.Cookie, tuple: s.Tuple, netns: s.NetNS, family: s.Family,
+		bytesSent: event.Unknown, bytesReceived: event.Unknown, timestamps: event.Unknown,
 	}
-	if other := f.conns[k]; other != nil {
+	switch other := f.conns[c.key]; {
+	case s.Kind.Mini() && (other != nil || s.Cookie == 0):
+		c.key = 0 // the socket, if there is one, has another connection by now
+	case other != nil:
 		f.forget(other)
 		f.stats.Evicted++
 	}
-	c := &conn{
-		key: k, cookie: s.Cookie, tuple: s.Tuple, netns: s.NetNS, family: s.Family,
-		bytesSent: event.Unknown, bytesReceived: event.Unknown, timestamps: event.Unknown,
+	if c.key != 0 {
+		f.conns[c.key] = c
 	}
-	f.conns[c.key] = c
 	f.tuples.add(c)
+	f.stats.Conns++
 	return c
+}
+
+// replace puts a mini-socket in the place of the full one.
+func (f *Flow) replace(c *conn, m *mini) {
+	if other := f.minis[m.sock]; other != nil && other != c {
+		f.forget(other) // its end was lost: two cannot have one address
+		f.stats.Evicted++
+	}
+	if c.mini == nil {
+		f.stats.TimeWaits++
+	} else {
+		delete(f.minis, c.mini.sock)
+	}
+	c.mini = m
+	f.minis[m.sock] = c
 }
 
 // reopen begins another connection of the same socket: its descriptor outlived the first
 // one, and connect() used it again. The cookie is the socket's, so both have it; where the
-// first lives on as a mini-socket, it goes by its address from now on.
+// first lives on as a mini-socket, it goes by its address alone from now on.
 func (f *Flow) reopen(c *conn, s *event.Sample) *conn {
-	m := c.mini
-	f.forget(c)
-	if m != nil && (m.sock == 0 || m.sock == key(s) || f.conns[m.sock] != nil) {
-		f.stats.Evicted++ // samples were lost: two cannot have one address
-	} else if m != nil {
-		c.key, c.mini = m.sock, m
-		f.conns[c.key] = c
-		f.stats.TimeWaits++
+	if c.mini == nil {
+		f.forget(c)
+	} else {
+		delete(f.conns, c.key)
+		f.tuples.remove(c)
+		c.key = 0
 	}
 	again := f.open(s)
 	again.next, again.nextKnown = c.next, c.nextKnown
 	return again
 }
 
+// each calls fn with every connection, in no order.
+func (f *Flow) each(fn func(*conn)) {
+	for _, c := range f.conns {
+		fn(c)
+	}
+	for _, c := range f.minis {
+		if c.key == 0 {
+			fn(c)
+		}
+	}
+}
+
 // evict drops some connection: Go's map order is as good as any here, and the loss is counted.
 func (f *Flow) evict() {
+	f.stats.Evicted++
 	for _, c := range f.conns {
 		f.forget(c)
-		f.stats.Evicted++
+		return
+	}
+	for _, c := range f.minis {
+		f.forget(c)
 		return
 	}
 }
 
 func (f *Flow) forget(c *conn) {
 	if c.mini != nil {
+		delete(f.minis, c.mini.sock)
 		c.mini = nil
 		f.stats.TimeWaits--
 	}
 	f.tuples.remove(c)
 	f.halfOpen.remove(c)
-	delete(f.conns, c.key)
+	if c.key != 0 {
+		delete(f.conns, c.key)
+	}
+	f.stats.Conns--
 }
 
 // preview looks at a sample when it arrives, before it is due, only to know whose
@@ -297,9 +342,7 @@ func (f *Flow) transition(s *event.Sample) error {
 		// tcp_time_wait() has put a mini-socket in this socket's place: what the
 		// tracepoint calls the end is not.
 		c.gone = true
-		if c.cookie != 0 {
-			f.tuples.remove(c) // a new connection may get the 4-tuple now
-		}
+		f.tuples.remove(c) // a new connection may get the 4-tuple now
 		c.state, c.since = c.mini.state, since
 		if c.mini.state == event.TimeWait {
 			c.since = c.mini.entered

@@ -723,7 +723,7 @@ func TestStats(t *testing.T) {
 func TestEvict(t *testing.T) {
 	f := New(&trace{}, Options{Tick: tick, MaxConns: 4})
 	for i := range 100 {
-		e := client.with(func(e *end) { e.cookie = uint64(i + 1) })
+		e := client.with(func(e *end) { e.cookie, e.sock = uint64(i+1), uint64(i+1)<<12 })
 		s := e.armed(1000+ms(i), event.TimeWait, 61004)
 		if err := f.Sample(&s); err != nil {
 			t.Fatal(err)

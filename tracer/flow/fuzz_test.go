@@ -63,32 +63,37 @@ func fuzzed(data []byte) []event.Sample {
 // invariants are what holds of a Flow at any time.
 func invariants(t *testing.T, f *Flow) {
 	t.Helper()
-	if len(f.conns) > f.opt.MaxConns {
-		t.Fatalf("%d connections, at most %d are allowed", len(f.conns), f.opt.MaxConns)
-	}
-	minis, indexed := 0, 0
 	for k, c := range f.conns {
-		if c.key != k {
+		if c.key != k || k == 0 {
 			t.Fatalf("connection %#x is kept as %#x", c.key, k)
 		}
-		if c.mini != nil {
-			minis++
+	}
+	for k, c := range f.minis {
+		if c.mini == nil || c.mini.sock != k || c.key != 0 && f.conns[c.key] != c {
+			t.Fatalf("the mini-socket %#x is kept for another connection", k)
 		}
 	}
-	if s := f.Stats(); s.TimeWaits != minis || s.Conns != len(f.conns) {
-		t.Fatalf("stats say %d mini-sockets, %d connections; there are %d, %d", s.TimeWaits, s.Conns, minis, len(f.conns))
+	conns, indexed := 0, 0
+	f.each(func(c *conn) {
+		conns++
+		if c.mini != nil && f.minis[c.mini.sock] != c {
+			t.Fatalf("the mini-socket %#x cannot be found", c.mini.sock)
+		}
+	})
+	if s := f.Stats(); s.TimeWaits != len(f.minis) || s.Conns != conns || conns > f.opt.MaxConns {
+		t.Fatalf("stats say %d mini-sockets, %d connections; there are %d, %d; at most %d are allowed", s.TimeWaits, s.Conns, len(f.minis), conns, f.opt.MaxConns)
 	}
 	for tuple, c := range f.tuples {
 		var prev *conn
 		for ; c != nil; prev, c = c, c.same {
 			indexed++
-			if c.tuple != tuple || c.prev != prev || f.conns[c.key] != c {
+			if c.tuple != tuple || c.prev != prev || c.key != 0 && f.conns[c.key] != c {
 				t.Fatalf("the index holds a connection that it should not")
 			}
 		}
 	}
-	if indexed > len(f.conns) {
-		t.Fatalf("%d indexed, of %d", indexed, len(f.conns))
+	if indexed > conns {
+		t.Fatalf("%d indexed, of %d", indexed, conns)
 	}
 }
 

@@ -11,7 +11,7 @@ import (
 
 // armed: a mini-socket was born, restarted, or went from FIN_WAIT2 to TIME_WAIT.
 func (f *Flow) armed(s *event.Sample) error {
-	if s.Cookie == 0 && s.Sock == 0 {
+	if nameless(s) {
 		return f.fin(s)
 	}
 	c := f.find(s)
@@ -48,6 +48,11 @@ func (f *Flow) armed(s *event.Sample) error {
 	return nil
 }
 
+// nameless: the ends of a FIN that TCP's own receive function dropped, and no more.
+func nameless(s *event.Sample) bool {
+	return s.Kind == event.KindArmed && s.Cookie == 0 && s.Sock == 0
+}
+
 // fin: a FIN was dropped by TCP's own receive function, and the kernel does not say whose
 // it was. If just one mini-socket waits for it, that one is in TIME_WAIT now.
 func (f *Flow) fin(s *event.Sample) error {
@@ -60,10 +65,9 @@ func (f *Flow) fin(s *event.Sample) error {
 }
 
 func (f *Flow) born(c *conn, s *event.Sample) error {
-	c.mini = &mini{state: s.New, sock: s.Sock, expires: s.Expires, due: f.due(s)}
+	f.replace(c, &mini{state: s.New, sock: s.Sock, expires: s.Expires, due: f.due(s)})
 	f.stats.Born++
 	f.count(s, event.CounterTW, true)
-	f.stats.TimeWaits++
 	if s.New == event.FinWait2 {
 		c.halfClosed()
 		if f.opt.NamelessSegments {
@@ -96,11 +100,11 @@ func (f *Flow) sweep(now int64) error {
 	}
 	f.swept = now
 	var late []*conn
-	for _, c := range f.conns {
+	f.each(func(c *conn) {
 		if c.mini != nil && c.mini.due < now {
 			late = append(late, c)
 		}
-	}
+	})
 	sort.Slice(late, func(i, j int) bool { return late[i].mini.due < late[j].mini.due })
 	for _, c := range late {
 		f.stats.Overdue++
@@ -186,12 +190,11 @@ func (f *Flow) seen(s *event.Sample) {
 	if s.Has(event.FlagTimestamps) {
 		c.timestamps = 1
 	}
-	c.mini = &mini{state: s.New, sock: s.Sock, expires: s.Expires, due: f.due(s)}
+	f.replace(c, &mini{state: s.New, sock: s.Sock, expires: s.Expires, due: f.due(s)})
 	if s.New == event.TimeWait {
 		c.mini.entered = f.armedAt(s)
 		c.since = c.mini.entered
 	}
-	f.stats.TimeWaits++
 }
 
 // armedAt is when a TIME_WAIT timer was last set, to one jiffy.
@@ -211,8 +214,7 @@ func (f *Flow) dead(s *event.Sample) error {
 		c = f.open(s)
 		c.gone, c.incomplete = true, true
 		if c.mini == nil {
-			c.mini = &mini{state: s.New, sock: s.Sock}
-			f.stats.TimeWaits++
+			f.replace(c, &mini{state: s.New, sock: s.Sock})
 		}
 	}
 	switch s.Reason {
@@ -303,11 +305,11 @@ func (f *Flow) end(c *conn, s *event.Sample, why event.Reason) error {
 // that have not happened, oldest first: New is CLOSE, and their end is EndOpen.
 func (f *Flow) OpenTimeWaits(ktime int64, fn func(*event.Transition) error) error {
 	var open []*conn
-	for _, c := range f.conns {
+	f.each(func(c *conn) {
 		if c.mini != nil {
 			open = append(open, c)
 		}
-	}
+	})
 	sort.Slice(open, func(i, j int) bool { return open[i].since < open[j].since })
 	for _, c := range open {
 		t := f.begin(c, ktime)
