@@ -322,6 +322,7 @@ struct task_struct {
 	struct task_struct *group_leader;
 	struct files_struct *files;
 	const struct cred *cred;
+	void *stack;
 	char comm[16];
 };
 

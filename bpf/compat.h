@@ -135,6 +135,24 @@ static __always_inline bool call_closes(long nr)
 	       (nr >= NR_SENDTO && nr <= NR_RECVMSG);
 }
 
+/*
+ * The registers of current's system call. bpf_task_pt_regs() came with 5.15
+ * (dd6e10fbd9fb "bpf: Add bpf_task_pt_regs() helper"); before it they lie, then as
+ * now, at the top of the task's kernel stack: task_pt_regs() of both architectures.
+ * Safe to read in any case; what they say is believed where it fits the socket.
+ */
+#define KERNEL_STACK (16 << 10)
+
+static __always_inline struct pt_regs *current_regs(void)
+{
+	struct task_struct *task;
+
+	if (have_task_regs)
+		return (struct pt_regs *)bpf_task_pt_regs(bpf_get_current_task_btf());
+	task = (struct task_struct *)bpf_get_current_task();
+	return BPF_CORE_READ(task, stack) + KERNEL_STACK - bpf_core_type_size(struct pt_regs);
+}
+
 /* The system call in `regs`, and its first argument. */
 static __always_inline long regs_syscall(struct pt_regs *regs)
 {

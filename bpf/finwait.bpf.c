@@ -118,8 +118,7 @@ static __always_inline void took(struct sock *sk, int fd)
 	if (!sk)
 		return;
 	s = bpf_map_lookup_elem(&socks, &key);
-	if (!s || (s->flags & SOCK_FINAL) ||
-	    (s->cookie && s->cookie != BPF_CORE_READ(sk, __sk_common.skc_cookie.counter)))
+	if (!s || (s->flags & SOCK_FINAL) || (s->cookie && s->cookie != known_cookie(sk)))
 		return;
 	own(s, ATTR_CACHED, fd);
 }
@@ -141,7 +140,7 @@ static __always_inline void no_address(int fd, __u16 errno)
 	if (!s || !read_tuple(&e, &sk->__sk_common, BPF_CORE_READ(inet, inet_sport)))
 		return;
 	e.ktime = bpf_ktime_get_ns();
-	e.cookie = BPF_CORE_READ(sk, __sk_common.skc_cookie.counter);
+	e.cookie = s->cookie;
 	e.sock = key;
 	e.attribution = ATTR_EXACT;
 	if (own(s, ATTR_CACHED, fd))
@@ -468,8 +467,12 @@ int each_tcp(struct bpf_iter__tcp *ctx)
 	if (s && s->role)
 		return 0; /* not older than the trace: its handshake was seen */
 	fresh.state = skc->skc_state;
-	bpf_map_update_elem(&socks, &key, &fresh, BPF_NOEXIST);
-	e.cookie = fresh.cookie;
+	if (!have_cookie && !fresh.cookie)
+		fresh.cookie = number();
+	if (!bpf_map_update_elem(&socks, &key, &fresh, BPF_NOEXIST) || have_cookie)
+		e.cookie = fresh.cookie;
+	else
+		e.cookie = cookie_of(sk);
 	e.sock = key;
 	e.cgroup = sock_cgroup_id(sk);
 	e.new_state = skc->skc_state;

@@ -46,16 +46,9 @@ static __always_inline struct sock *sock_of_fd(struct task_struct *task, int fd)
 /* The descriptor that current's system call works on, when it is this socket's; -1 if not. */
 static __always_inline int fd_of_call(struct sock *sk)
 {
-	struct pt_regs *regs;
-	struct task_struct *task;
-	int fd;
+	int fd = regs_first_arg(current_regs());
 
-	if (!have_task_regs)
-		return -1;
-	task = bpf_get_current_task_btf();
-	regs = (struct pt_regs *)bpf_task_pt_regs(task);
-	fd = regs_first_arg(regs);
-	return sock_of_fd(task, fd) == sk ? fd : -1;
+	return sock_of_fd(current_task(), fd) == sk ? fd : -1;
 }
 
 /* Fills in `o` from `task`; `comm` is the leader's, whichever thread calls. */
@@ -106,10 +99,7 @@ static __always_inline bool may_close(const struct sock_info *s)
 		return true;
 	if (BPF_CORE_READ(task, flags) & (PF_EXITING | PF_IO_WORKER))
 		return true;
-	if (!have_task_regs)
-		return true;
-	return call_closes(
-		regs_syscall((struct pt_regs *)bpf_task_pt_regs(bpf_get_current_task_btf())));
+	return call_closes(regs_syscall(current_regs()));
 }
 
 /*

@@ -49,12 +49,38 @@ static __always_inline bool read_tuple(struct event *e, struct sock_common *skc,
 	return true;
 }
 
-/* Makes the cookie if there is none yet, where the kernel lets us. */
+/*
+ * The socket's cookie; made if there is none yet. Tracing programs may ask for it since
+ * 5.12 (c5dbb89fc2ac "bpf: Expose bpf_get_socket_cookie to tracing programs"). Before, a
+ * socket goes by a number of our own, see number(), for as long as `socks` remembers it.
+ */
 static __always_inline __u64 cookie_of(struct sock *sk)
 {
+	struct sock_info *s;
+	__u64 key = (__u64)sk;
+
 	if (have_cookie)
 		return bpf_get_socket_cookie(sk);
-	return sk->__sk_common.skc_cookie.counter;
+	s = bpf_map_lookup_elem(&socks, &key);
+	return s ? s->cookie : 0;
+}
+
+/* The same for hooks that may not call the helper: 0 if there is none yet. */
+static __always_inline __u64 known_cookie(struct sock *sk)
+{
+	if (have_cookie)
+		return BPF_CORE_READ(sk, __sk_common.skc_cookie.counter);
+	return cookie_of(sk);
+}
+
+/*
+ * A number for a socket on a kernel without cookies: the CPU, and when it was first seen
+ * there. The kernel's own cookies are small numbers that count up; these have the top bit set.
+ */
+static __always_inline __u64 number(void)
+{
+	return 1ULL << 63 | (bpf_ktime_get_ns() & ((1ULL << 53) - 1)) << 10 |
+	       (bpf_get_smp_processor_id() & 1023);
 }
 
 static __always_inline bool in_ports(__u16 port, const volatile __u16 range[2])

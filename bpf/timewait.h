@@ -14,7 +14,8 @@ static __always_inline bool read_tw(struct event *e, struct inet_timewait_sock *
 
 	if (!read_tuple(e, &tw->__tw_common, BPF_CORE_READ(tw, tw_sport)) || !wanted(e))
 		return false;
-	e->cookie = BPF_CORE_READ(tw, __tw_common.skc_cookie.counter);
+	if (have_cookie)
+		e->cookie = BPF_CORE_READ(tw, __tw_common.skc_cookie.counter);
 	e->sock = (__u64)tw;
 	e->expires = BPF_CORE_READ(tw, tw_timer.expires);
 	e->jiffies = bpf_jiffies64();
@@ -73,16 +74,10 @@ static __always_inline bool takes_over(const struct event *tw, struct sock *sk)
  */
 static __always_inline struct sock *taker(const struct event *tw, struct cpu_info *cpu)
 {
-	struct sock *sk;
+	struct sock *sk = sock_of_fd(current_task(), regs_first_arg(current_regs()));
 
-	if (have_task_regs) {
-		struct task_struct *task = bpf_get_current_task_btf();
-		struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(task);
-
-		sk = sock_of_fd(task, regs_first_arg(regs));
-		if (takes_over(tw, sk))
-			return sk;
-	}
+	if (takes_over(tw, sk))
+		return sk;
 	sk = (struct sock *)cpu->state_sock;
 	return takes_over(tw, sk) ? sk : NULL;
 }
@@ -90,15 +85,8 @@ static __always_inline struct sock *taker(const struct event *tw, struct cpu_inf
 /* Is current in a call on a netlink socket? ss -K ends mini-sockets from there (tcp_abort()). */
 static __always_inline bool in_netlink_call(void)
 {
-	struct task_struct *task;
-	struct pt_regs *regs;
-	struct sock *sk;
+	struct sock *sk = sock_of_fd(current_task(), regs_first_arg(current_regs()));
 
-	if (!have_task_regs)
-		return false;
-	task = bpf_get_current_task_btf();
-	regs = (struct pt_regs *)bpf_task_pt_regs(task);
-	sk = sock_of_fd(task, regs_first_arg(regs));
 	return sk && BPF_CORE_READ(sk, __sk_common.skc_family) == AF_NETLINK;
 }
 
@@ -125,7 +113,7 @@ static __always_inline void tw_dead(struct inet_timewait_sock *tw, __u8 reason)
 			reason = TW_NETNS;
 		} else if ((sk = taker(&e, cpu))) {
 			reason = TW_CONNECT;
-			e.successor = BPF_CORE_READ(sk, __sk_common.skc_cookie.counter);
+			e.successor = known_cookie(sk);
 			read_task(&owner, current_task());
 		} else {
 			/* at or past its time it has most likely expired: evidence decides */

@@ -12,11 +12,16 @@
 /* A socket seen for the first time. Whatever is not known stays 0. */
 static __always_inline struct sock_info *remember(__u64 key, const struct sock_info *fresh)
 {
+	struct sock_info *s;
+
 	if (bpf_map_update_elem(&socks, &key, fresh, BPF_ANY)) {
 		count(COUNT_MAP_FULL);
 		return NULL;
 	}
-	return bpf_map_lookup_elem(&socks, &key);
+	s = bpf_map_lookup_elem(&socks, &key);
+	if (s && !have_cookie)
+		s->cookie = number();
+	return s;
 }
 
 /*
@@ -28,7 +33,7 @@ static __always_inline struct sock_info *recall(struct sock *sk, __u64 cookie)
 	__u64 key = (__u64)sk;
 	struct sock_info *s = bpf_map_lookup_elem(&socks, &key);
 
-	return s && (!s->cookie || s->cookie == cookie) ? s : NULL;
+	return s && (!have_cookie || !s->cookie || s->cookie == cookie) ? s : NULL;
 }
 
 /* connect(): CLOSE -> SYN_SENT, in the caller's context. */
@@ -77,7 +82,8 @@ static __always_inline void on_established(struct sock *sk, int old, __u64 now)
 	struct sock_info *s = recall(sk, fresh.cookie);
 
 	if (s) {
-		s->cookie = fresh.cookie;
+		if (have_cookie)
+			s->cookie = fresh.cookie;
 		s->since = now;
 		s->established = now;
 		s->state = TCP_ESTABLISHED;
@@ -175,6 +181,8 @@ static __always_inline void on_closing(struct sock *sk, int old, int new, __u64 
 		struct sock_info fresh = { .cookie = e.cookie, .fd = -1, .state = old };
 
 		s = remember(key, &fresh);
+		if (!have_cookie)
+			e.cookie = s ? s->cookie : 0;
 	}
 	read_sock(&e, sk);
 	if (!sk->sk_socket && !(e.flags & EVENT_ORPHAN))

@@ -81,6 +81,17 @@ func (k *kernel) timerSymbols() error {
 	return nil
 }
 
+// countsAtExpiry reports whether TcpExt TW and TWKilled count mini-sockets that expire, in
+// tw_timer_handler(), rather than those that are born, in __inet_twsk_schedule(). That was
+// so as long as the mini-socket kept tw_kill, which says which of the two it will be.
+func (k *kernel) countsAtExpiry() bool {
+	var tw *btf.Struct
+	if err := k.types.TypeByName("inet_timewait_sock", &tw); err != nil {
+		return false
+	}
+	return slices.ContainsFunc(tw.Members, func(m btf.Member) bool { return m.Name == "tw_kill" })
+}
+
 // args returns the number of parameters of a kernel function or, for a tracepoint, of
 // its callback less the first, which belongs to the tracepoint.
 func (k *kernel) functionArgs(name string) (int, error) {

@@ -24,7 +24,8 @@ type objects struct {
 	programs map[string]*ebpf.Program
 	links    []link.Link // kept: a link that is garbage collected detaches
 	types    *btf.Spec
-	helpers  helpers
+	ladder   []helpers // which helpers to try, best first
+	helpers  helpers   // which there are
 }
 
 // helpers are the kernel-side knobs that depend on which BPF helpers exist.
@@ -44,7 +45,10 @@ func newObjects(opt Options, k *kernel) (*objects, error) {
 	}
 	spec.Maps["events"].MaxEntries = opt.RingBytes
 	spec.Maps["socks"].MaxEntries = opt.MaxSockets
-	o := &objects{spec: spec, types: k.types, maps: map[string]*ebpf.Map{}, programs: map[string]*ebpf.Program{}}
+	o := &objects{spec: spec, types: k.types, ladder: helperSets, maps: map[string]*ebpf.Map{}, programs: map[string]*ebpf.Program{}}
+	if opt.OldHelpers {
+		o.ladder = helperSets[len(helperSets)-1:]
+	}
 	if err := o.configure(opt, k); err != nil {
 		return nil, err
 	}
@@ -131,7 +135,7 @@ func (o *objects) load(names []string) error {
 		return o.loadWith(names, o.helpers)
 	}
 	var err error
-	for _, h := range helperSets {
+	for _, h := range o.ladder {
 		if err = o.loadWith(names, h); err == nil {
 			o.helpers = h
 			return nil

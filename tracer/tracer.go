@@ -161,6 +161,10 @@ func (t *Tracer) NamelessSegments() bool {
 	return false
 }
 
+// CountsAtExpiry reports whether this kernel's TcpExt TW and TWKilled count the mini-sockets
+// that expire (until 5.10 at least), rather than those that are born.
+func (t *Tracer) CountsAtExpiry() bool { return t.kernel.countsAtExpiry() }
+
 // AttachTime is how long loading and attaching took.
 func (t *Tracer) AttachTime() time.Duration { return t.attach }
 

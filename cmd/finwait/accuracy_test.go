@@ -9,6 +9,7 @@ import (
 	"runtime"
 	"slices"
 	"strconv"
+	"sync"
 	"testing"
 	"time"
 
@@ -24,59 +25,80 @@ import (
 func probes(t *testing.T) []tracer.Probe {
 	t.Helper()
 	needsKernel(t)
-	tr, err := tracer.Open(tracer.Options{SkipSeed: true})
+	list, err := hostProbes()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer tr.Close()
-	if tr.Probe() == tracer.ProbeTimer {
-		return []tracer.Probe{tracer.ProbeTimer}
-	}
-	list := []tracer.Probe{tracer.ProbeFentry}
-	if timer, err := tracer.Open(tracer.Options{SkipSeed: true, Probe: tracer.ProbeTimer}); err == nil {
-		list = append(list, tracer.ProbeTimer)
-		timer.Close()
-	}
 	return list
 }
+
+var hostProbes = sync.OnceValues(func() ([]tracer.Probe, error) {
+	var list []tracer.Probe
+	for _, p := range []tracer.Probe{tracer.ProbeFentry, tracer.ProbeTimer} {
+		tr, err := tracer.Open(tracer.Options{SkipSeed: true, Probe: p})
+		if err == nil {
+			list = append(list, p)
+			err = tr.Close()
+		} else if errors.Is(err, tracer.ErrKernel) {
+			err = nil
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	if list == nil {
+		return nil, errors.New("this kernel allows no TIME_WAIT probe")
+	}
+	return list, nil
+})
 
 // TestFeatureKinds makes every kind of close once, and holds the trace against what was done.
 func TestFeatureKinds(t *testing.T) {
 	for _, probe := range probes(t) {
 		t.Run(probe.String(), func(t *testing.T) {
-			lab, ctx := newLab(t, workload.Options{FinTimeout: 2 * time.Second})
-			r := traceLab(t, ctx, lab, tracer.Options{Probe: probe})
-			for _, kind := range workload.Kinds() {
-				t.Run(string(kind), func(t *testing.T) {
-					onceVisible(t, func(c checker) {
-						ledger, err := lab.Run(ctx, kind)
-						if errors.Is(err, errors.ErrUnsupported) {
-							t.Skipf("kernel lacks: %v", err)
-						}
-						if err != nil {
-							t.Fatal(err)
-						}
-						var met func() bool
-						if kind == workload.OrphanFinWait2 {
-							client := ledger.Closes[0].Client
-							met = func() bool {
-								return slices.ContainsFunc(r.rows, func(t event.Transition) bool {
-									return t.Orphan != event.EndNone && t.Local == client.Local && t.Peer == client.Peer
-								})
-							}
-						}
-						s := r.settled(met)
-						s.only(ledger.Closes) // older TIME_WAITs may have ended meanwhile
-						compare(c, ledger.Closes, s)
-						compareCounters(c, ledger.Kernel(), s)
-						kindDetails(c, kind, s, r)
-					})
-				})
-			}
-			r.finish()
-			r.nothingLost()
+			allKinds(t, tracer.Options{Probe: probe})
 		})
 	}
+}
+
+// TestOldHelpers is the same without the BPF helpers that came after 5.10.
+func TestOldHelpers(t *testing.T) {
+	needsKernel(t)
+	allKinds(t, tracer.Options{OldHelpers: true})
+}
+
+func allKinds(t *testing.T, opt tracer.Options) {
+	lab, ctx := newLab(t, workload.Options{FinTimeout: 2 * time.Second})
+	r := traceLab(t, ctx, lab, opt)
+	for _, kind := range workload.Kinds() {
+		t.Run(string(kind), func(t *testing.T) {
+			onceVisible(t, func(c checker) {
+				ledger, err := lab.Run(ctx, kind)
+				if errors.Is(err, errors.ErrUnsupported) {
+					t.Skipf("kernel lacks: %v", err)
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+				var met func() bool
+				if kind == workload.OrphanFinWait2 {
+					client := ledger.Closes[0].Client
+					met = func() bool {
+						return slices.ContainsFunc(r.rows, func(t event.Transition) bool {
+							return t.Orphan != event.EndNone && t.Local == client.Local && t.Peer == client.Peer
+						})
+					}
+				}
+				s := r.settled(met)
+				s.only(ledger.Closes) // older TIME_WAITs may have ended meanwhile
+				compare(c, ledger.Closes, s)
+				compareCounters(c, ledger.Kernel(), s)
+				kindDetails(c, kind, s, r)
+			})
+		})
+	}
+	r.finish()
+	r.nothingLost()
 }
 
 // kindDetails checks what is special about a kind, beyond the ledger's columns.

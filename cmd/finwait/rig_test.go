@@ -32,6 +32,7 @@ type rig struct {
 	failures []event.ConnectError
 	releases []event.Release
 	losses   []event.Loss
+	counted  []tracer.Reading // the kernel's counters, when the trace ended
 	pending  *question
 	taken    struct {
 		rows, failures int
@@ -51,6 +52,7 @@ type seen struct {
 	rows                          []event.Transition
 	failures                      []event.ConnectError
 	born, reused, refused, strays uint64
+	countsAtExpiry                bool // see tracer.Tracer.CountsAtExpiry
 }
 
 // labTime bounds a whole test in a lab; it is a safety net, not an expectation.
@@ -86,7 +88,7 @@ func traceLab(t *testing.T, ctx context.Context, lab *workload.Lab, opt tracer.O
 		t.Fatal(err)
 	}
 	r := &rig{t: t, lab: lab, tracer: tr, ended: make(chan struct{}), asked: make(chan question)}
-	r.flow = flow.New(r, flow.Options{Tick: tick, Namer: proc.New("/proc"), SegmentsSeen: tr.SegmentsSeen(), NamelessSegments: tr.NamelessSegments()})
+	r.flow = flow.New(r, onThisKernel(tr, flow.Options{Tick: tick, Namer: proc.New("/proc")}))
 	r.ctx, r.stop = context.WithCancel(ctx)
 	go func() {
 		defer close(r.ended)
@@ -129,7 +131,7 @@ func (r *rig) take() *seen {
 	now := seen{
 		rows: slices.Clone(r.rows[r.taken.rows:]), failures: slices.Clone(r.failures[r.taken.failures:]),
 		born: stats.Born, reused: stats.Ended[event.EndReusedByConnect], refused: stats.Refused,
-		strays: stats.Evicted + stats.Duplicates + stats.Unmatched,
+		strays: stats.Evicted + stats.Duplicates + stats.Unmatched, countsAtExpiry: r.tracer.CountsAtExpiry(),
 	}
 	delta := now
 	delta.born -= r.taken.totals.born
@@ -139,6 +141,9 @@ func (r *rig) take() *seen {
 	r.taken.rows, r.taken.failures, r.taken.totals = len(r.rows), len(r.failures), now
 	return &delta
 }
+
+// Witness makes it a tracer.Witness.
+func (r *rig) Witness(end []tracer.Reading) { r.counted = end }
 
 func (r *rig) Lost(l event.Loss) error {
 	r.losses = append(r.losses, l)

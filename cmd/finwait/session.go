@@ -28,9 +28,14 @@ func newSession(v *view, t *tracer.Tracer, start *event.Start, opt flow.Options,
 	x := &session{stream: v.stream(), out: out, began: start.KTime, now: start.KTime, seed: t.Seed().Readings}
 	x.audit = newAudit(x.seed, f)
 	opt.Tick, opt.Counter = start.Tick, x.audit
-	opt.SegmentsSeen, opt.NamelessSegments = t.SegmentsSeen(), t.NamelessSegments()
-	x.flow = flow.New(x.stream, opt)
+	x.flow = flow.New(x.stream, onThisKernel(t, opt))
 	return x
+}
+
+// onThisKernel completes opt with what the flow has to know of this kernel.
+func onThisKernel(t *tracer.Tracer, opt flow.Options) flow.Options {
+	opt.SegmentsSeen, opt.NamelessSegments, opt.CountsAtExpiry = t.SegmentsSeen(), t.NamelessSegments(), t.CountsAtExpiry()
+	return opt
 }
 
 // Sample, Advance and Lost make a session a tracer.Handler, and Witness a tracer.Witness.

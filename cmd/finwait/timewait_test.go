@@ -48,6 +48,7 @@ func TestFeatureFullMinute(t *testing.T) {
 			r.settled(func() bool { return r.flow.Stats().TimeWaits == 0 })
 			r.finish()
 			r.nothingLost()
+			minisAsCounted(t, r)
 
 			var ends, old int
 			for i := range r.rows {
@@ -86,6 +87,29 @@ func TestFeatureFullMinute(t *testing.T) {
 				t.Errorf("%d ends of TIME_WAIT (%d older than the trace, %d restarts unseen); want at least 5, 1, 0", ends, old, restarted)
 			}
 		})
+	}
+}
+
+// minisAsCounted holds all mini-sockets of a trace that outlived them against the kernel's count.
+func minisAsCounted(t *testing.T, r *rig) {
+	t.Helper()
+	begin, end := r.tracer.Seed().Readings, r.counted
+	if len(begin) != 1 || len(end) != 1 {
+		t.Fatalf("%d and %d readings of the kernel's counters, want one of each", len(begin), len(end))
+	}
+	var kernel int64
+	for _, c := range []event.Counter{event.CounterTW, event.CounterTWKilled} {
+		kernel += end[0].Counters[c] - begin[0].Counters[c]
+	}
+	stats := r.flow.Stats()
+	ours, what := stats.Born, "born"
+	if r.tracer.CountsAtExpiry() {
+		ours, what = stats.Ended[event.EndExpired], "expired"
+	}
+	if int64(ours) != kernel && !(hidesInit() && int64(ours) < kernel) {
+		t.Errorf("%d %s, the kernel counted %d", ours, what, kernel)
+	} else {
+		t.Logf("%d %s, the kernel counted %d", ours, what, kernel)
 	}
 }
 

@@ -105,14 +105,20 @@ func (x index) remove(c *conn) {
 	c.same, c.prev = nil, nil
 }
 
-// find returns the connection with this 4-tuple in this namespace.
-func (x index) find(t event.Tuple, netns uint32) *conn {
+// closing returns the connection with this 4-tuple in this namespace that a mini-socket
+// may take the place of. A newer one with the same 4-tuple may be in the window already.
+func (x index) closing(t event.Tuple, netns uint32) *conn {
+	var older *conn
 	for c := x[t]; c != nil; c = c.same {
-		if c.netns == netns {
+		switch {
+		case c.netns != netns || c.mini != nil:
+		case c.state == event.FinWait1 || c.state == event.FinWait2 || c.state == event.Closing:
 			return c
+		case c.state == event.StateUnknown && c.existed:
+			older = c
 		}
 	}
-	return nil
+	return older
 }
 
 // peer returns the other end of c when it is on this host and there is no doubt

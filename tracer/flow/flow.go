@@ -28,7 +28,9 @@ type Options struct {
 	SegmentsSeen bool
 	// NamelessSegments: a FIN for a mini-socket is reported by its ends alone.
 	NamelessSegments bool
-	Counter          Counter // nil: nothing is counted for comparison
+	// CountsAtExpiry: the kernel counts TW and TWKilled when a mini-socket expires.
+	CountsAtExpiry bool
+	Counter        Counter // nil: nothing is counted for comparison
 }
 
 const (
@@ -154,10 +156,10 @@ func (f *Flow) find(s *event.Sample) *conn {
 	if c := f.minis[s.Sock]; c != nil && c.tuple == s.Tuple && c.netns == s.NetNS {
 		return c
 	}
-	c := f.tuples.find(s.Tuple, s.NetNS)
-	if s.Cookie != 0 {
-		c = f.conns[s.Cookie]
+	if s.Cookie == 0 {
+		return f.tuples.closing(s.Tuple, s.NetNS)
 	}
+	c := f.conns[s.Cookie]
 	if c != nil && c.mini != nil && c.mini.sock != s.Sock {
 		return nil // the connection before, or after, this one
 	}

@@ -132,7 +132,8 @@ func TestNewConnectionDuringTimeWait(t *testing.T) {
 func TestIndex(t *testing.T) {
 	x := index{}
 	tuple := event.Tuple{LocalPort: 1, PeerPort: 2}
-	a, b, c := &conn{tuple: tuple, netns: 1}, &conn{tuple: tuple, netns: 2}, &conn{tuple: tuple, netns: 3}
+	end := func(netns uint32) *conn { return &conn{tuple: tuple, netns: netns, state: event.FinWait2} }
+	a, b, c := end(1), end(2), end(3)
 	all := []*conn{a, b, c}
 	for _, first := range all {
 		for _, second := range all {
@@ -147,8 +148,8 @@ func TestIndex(t *testing.T) {
 				x.remove(e)
 				delete(left, e.netns)
 				for netns := uint32(1); netns <= 3; netns++ {
-					if got := x.find(tuple, netns); got != left[netns] {
-						t.Errorf("find in namespace %d = %v, want %v", netns, got, left[netns])
+					if got := x.closing(tuple, netns); got != left[netns] {
+						t.Errorf("closing in namespace %d = %v, want %v", netns, got, left[netns])
 					}
 				}
 			}

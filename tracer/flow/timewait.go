@@ -67,7 +67,9 @@ func (f *Flow) fin(s *event.Sample) error {
 func (f *Flow) born(c *conn, s *event.Sample) error {
 	f.replace(c, &mini{state: s.New, sock: s.Sock, expires: s.Expires, due: f.due(s)})
 	f.stats.Born++
-	f.count(s, event.CounterTW, true)
+	if !f.opt.CountsAtExpiry {
+		f.count(s, event.CounterTW, true)
+	}
 	if s.New == event.FinWait2 {
 		c.halfClosed()
 		if f.opt.NamelessSegments {
@@ -294,6 +296,9 @@ func (f *Flow) end(c *conn, s *event.Sample, why event.Reason) error {
 		t.Orphan = reason
 	}
 	f.stats.Ended[reason]++
+	if f.opt.CountsAtExpiry && (reason == event.EndExpired || reason == event.EndUnknown) {
+		f.count(s, event.CounterTW, reason == event.EndExpired)
+	}
 	if reason == event.EndReusedByConnect {
 		f.count(s, event.CounterTWRecycled, true)
 	}
