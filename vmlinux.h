@@ -123,6 +123,10 @@ struct inet_timewait_death_row {
 	int sysctl_max_tw_buckets;
 };
 
+struct inet_timewait_death_row___count {
+	atomic_t tw_count;
+};
+
 struct netns_ipv4 {
 	struct inet_timewait_death_row tcp_death_row;
 };
@@ -130,6 +134,14 @@ struct netns_ipv4 {
 struct net {
 	struct ns_common ns;
 	struct netns_ipv4 ipv4;
+};
+
+struct netns_ipv4___apart {
+	struct inet_timewait_death_row *tcp_death_row;
+};
+
+struct net___apart {
+	struct netns_ipv4___apart ipv4;
 };
 
 struct net___count {

@@ -80,16 +80,30 @@ static __always_inline __u32 tw_entry_stamp(struct inet_timewait_sock *tw)
 	return BPF_CORE_READ(stamped, tw_entry_stamp);
 }
 
-/* Does this namespace hold as many mini-sockets as it may? False where the count is kept otherwise. */
+/*
+ * Does this namespace hold as many mini-sockets as it may? They were counted in
+ * tw_count until 5.18, where fbb8295248e1 ("tcp: allocate tcp_death_row outside of
+ * struct netns_ipv4") brought tw_refcount; 6.1 put it back inside.
+ */
 static __always_inline bool tw_table_is_full(struct net *net)
 {
+	struct inet_timewait_death_row___count *old = (void *)&net->ipv4.tcp_death_row;
+	struct net___apart *apart = (void *)net;
 	int max, n;
 
-	if (!bpf_core_field_exists(net->ipv4.tcp_death_row.tw_refcount))
+	if (bpf_core_field_exists(apart->ipv4.tcp_death_row)) {
+		max = BPF_CORE_READ(apart, ipv4.tcp_death_row, sysctl_max_tw_buckets);
+		n = BPF_CORE_READ(apart, ipv4.tcp_death_row, tw_refcount.refs.counter);
+	} else if (bpf_core_field_exists(old->tw_count)) {
+		max = BPF_CORE_READ(net, ipv4.tcp_death_row.sysctl_max_tw_buckets);
+		n = BPF_CORE_READ(old, tw_count.counter);
+	} else if (bpf_core_field_exists(net->ipv4.tcp_death_row.tw_refcount)) {
+		max = BPF_CORE_READ(net, ipv4.tcp_death_row.sysctl_max_tw_buckets);
+		n = BPF_CORE_READ(net, ipv4.tcp_death_row.tw_refcount.refs.counter);
+	} else {
 		return false;
-	max = BPF_CORE_READ(net, ipv4.tcp_death_row.sysctl_max_tw_buckets);
-	n = BPF_CORE_READ(net, ipv4.tcp_death_row.tw_refcount.refs.counter);
-	/* one reference is the table's own; one mini-socket may have gone since it was refused */
+	}
+	/* a reference may be the table's own; one mini-socket may have gone since it was refused */
 	return n >= max;
 }
 

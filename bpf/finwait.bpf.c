@@ -125,11 +125,10 @@ static __always_inline void took(struct sock *sk, int fd)
 
 #define EADDRNOTAVAIL 99
 
-/* connect() on `fd` found no local port, or not the one that it was told to use. */
-static __always_inline void no_address(int fd, __u16 errno)
+/* Current's connect() found no local port, or not the one that it was told to use. */
+static __always_inline void no_address(struct sock *sk, int fd, __u16 errno)
 {
 	struct event e = { .kind = EVENT_CONNECT_ERROR, .error = errno };
-	struct sock *sk = sock_of_fd(current_task(), fd);
 	struct inet_sock *inet = (struct inet_sock *)sk;
 	__u64 key = (__u64)sk;
 	struct sock_info *s;
@@ -161,8 +160,28 @@ int BPF_PROG(on_sys_exit, struct pt_regs *regs, long ret)
 		if (ret >= 0)
 			took(sock_of_fd(current_task(), ret), ret);
 	} else if (nr == NR_CONNECT && ret == -EADDRNOTAVAIL) {
-		no_address(regs_first_arg(regs), EADDRNOTAVAIL);
+		int fd = regs_first_arg(regs);
+
+		no_address(sock_of_fd(current_task(), fd), fd, EADDRNOTAVAIL);
 	}
+	return 0;
+}
+
+/* tcp_v4_connect() asks for a local port and a free 4-tuple: the caller's context, the socket locked. */
+SEC("fexit/inet_hash_connect")
+int BPF_PROG(on_hash_connect, void *death_row, struct sock *sk, int ret)
+{
+	if (ret == -EADDRNOTAVAIL && BPF_CORE_READ(sk, sk_protocol) == IPPROTO_TCP)
+		no_address(sk, fd_of_call(sk), EADDRNOTAVAIL);
+	return 0;
+}
+
+/* The same of tcp_v6_connect(). */
+SEC("fexit/inet6_hash_connect")
+int BPF_PROG(on_hash_connect6, void *death_row, struct sock *sk, int ret)
+{
+	if (ret == -EADDRNOTAVAIL && BPF_CORE_READ(sk, sk_protocol) == IPPROTO_TCP)
+		no_address(sk, fd_of_call(sk), EADDRNOTAVAIL);
 	return 0;
 }
 

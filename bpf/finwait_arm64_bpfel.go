@@ -84,6 +84,8 @@ const (
 	FinwaitProgOnDropSkb        = "on_drop_skb"
 	FinwaitProgOnFdInstall      = "on_fd_install"
 	FinwaitProgOnFdInstallAgain = "on_fd_install_again"
+	FinwaitProgOnHashConnect    = "on_hash_connect"
+	FinwaitProgOnHashConnect6   = "on_hash_connect6"
 	FinwaitProgOnState          = "on_state"
 	FinwaitProgOnStateAgain     = "on_state_again"
 	FinwaitProgOnSysExit        = "on_sys_exit"
@@ -171,6 +173,8 @@ type FinwaitProgramSpecs struct {
 	OnDropSkb        *ebpf.ProgramSpec `ebpf:"on_drop_skb"`
 	OnFdInstall      *ebpf.ProgramSpec `ebpf:"on_fd_install"`
 	OnFdInstallAgain *ebpf.ProgramSpec `ebpf:"on_fd_install_again"`
+	OnHashConnect    *ebpf.ProgramSpec `ebpf:"on_hash_connect"`
+	OnHashConnect6   *ebpf.ProgramSpec `ebpf:"on_hash_connect6"`
 	OnState          *ebpf.ProgramSpec `ebpf:"on_state"`
 	OnStateAgain     *ebpf.ProgramSpec `ebpf:"on_state_again"`
 	OnSysExit        *ebpf.ProgramSpec `ebpf:"on_sys_exit"`
@@ -299,6 +303,8 @@ type FinwaitPrograms struct {
 	OnDropSkb        *ebpf.Program `ebpf:"on_drop_skb"`
 	OnFdInstall      *ebpf.Program `ebpf:"on_fd_install"`
 	OnFdInstallAgain *ebpf.Program `ebpf:"on_fd_install_again"`
+	OnHashConnect    *ebpf.Program `ebpf:"on_hash_connect"`
+	OnHashConnect6   *ebpf.Program `ebpf:"on_hash_connect6"`
 	OnState          *ebpf.Program `ebpf:"on_state"`
 	OnStateAgain     *ebpf.Program `ebpf:"on_state_again"`
 	OnSysExit        *ebpf.Program `ebpf:"on_sys_exit"`
@@ -327,6 +333,8 @@ func (p *FinwaitPrograms) Close() error {
 		p.OnDropSkb,
 		p.OnFdInstall,
 		p.OnFdInstallAgain,
+		p.OnHashConnect,
+		p.OnHashConnect6,
 		p.OnState,
 		p.OnStateAgain,
 		p.OnSysExit,

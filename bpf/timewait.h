@@ -224,6 +224,7 @@ static __always_inline void tw_segment(struct sk_buff *skb, struct sock *sk)
 		e.kind = EVENT_TW_ARMED;
 		e.new_state = TCP_TIME_WAIT;
 		e.flags = EVENT_REQUEUED;
+		e.jiffies = bpf_jiffies64();
 		e.netns = 0;
 		emit(&e, NULL);
 	}

@@ -13,7 +13,8 @@ type Hook struct {
 	Ways     []Way
 }
 
-// Way is one way to attach a hook: programs that are loaded and attached together.
+// Way is one way to attach a hook: programs that are loaded and attached together. Hooks
+// may share a program.
 type Way struct {
 	Name     string   // the kernel's name of the attach point
 	Programs []string // names in the BPF object
@@ -52,6 +53,15 @@ func hooks(probe Probe) []Hook {
 			Lost: "the process of a server-side connection until it closes it itself",
 			Ways: []Way{
 				{Name: "fentry/fd_install", Programs: []string{"on_fd_install", "on_fd_install_again"}, usable: (*kernel).fentry},
+				{Name: "tp_btf/sys_exit", Programs: []string{"on_sys_exit"}},
+			},
+		},
+		{
+			Name: "connect",
+			Sees: "connect() that finds its 4-tuple in use, though it has a local port of its own",
+			Lost: "failed connects of sockets that were bound before; those that find no port at all are still seen",
+			Ways: []Way{
+				{Name: "fexit/inet_hash_connect", Programs: []string{"on_hash_connect", "on_hash_connect6"}, usable: (*kernel).fentry},
 				{Name: "tp_btf/sys_exit", Programs: []string{"on_sys_exit"}},
 			},
 		},

@@ -22,7 +22,8 @@ type objects struct {
 	spec     *ebpf.CollectionSpec
 	maps     map[string]*ebpf.Map
 	programs map[string]*ebpf.Program
-	links    []link.Link // kept: a link that is garbage collected detaches
+	links    []link.Link     // kept: a link that is garbage collected detaches
+	attached map[string]bool // programs
 	types    *btf.Spec
 	ladder   []helpers // which helpers to try, best first
 	helpers  helpers   // which there are
@@ -45,7 +46,7 @@ func newObjects(opt Options, k *kernel) (*objects, error) {
 	}
 	spec.Maps["events"].MaxEntries = opt.RingBytes
 	spec.Maps["socks"].MaxEntries = opt.MaxSockets
-	o := &objects{spec: spec, types: k.types, ladder: helperSets, maps: map[string]*ebpf.Map{}, programs: map[string]*ebpf.Program{}}
+	o := &objects{spec: spec, types: k.types, ladder: helperSets, maps: map[string]*ebpf.Map{}, programs: map[string]*ebpf.Program{}, attached: map[string]bool{}}
 	if opt.OldHelpers {
 		o.ladder = helperSets[len(helperSets)-1:]
 	}
@@ -171,6 +172,9 @@ func (o *objects) loadWith(names []string, h helpers) error {
 	}
 	defer coll.Close()
 	for _, name := range names {
+		if again := o.programs[name]; again != nil {
+			again.Close() // loaded before, and not attached
+		}
 		o.programs[name] = coll.DetachProgram(name)
 	}
 	return nil
@@ -197,6 +201,9 @@ func (o *objects) attach(names []string) error {
 		made = append(made, l)
 	}
 	o.links = append(o.links, made...)
+	for _, name := range names {
+		o.attached[name] = true
+	}
 	return nil
 }
 
@@ -207,6 +214,7 @@ func (o *objects) detach() error {
 		errs = append(errs, o.links[i].Close())
 	}
 	o.links = nil
+	clear(o.attached)
 	return errors.Join(errs...)
 }
 

@@ -5,6 +5,7 @@ package tracer
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/cilium/ebpf/ringbuf"
@@ -125,10 +126,14 @@ func (t *Tracer) try(w Way) error {
 			return err
 		}
 	}
-	if err := t.objects.load(w.Programs); err != nil {
+	programs := slices.DeleteFunc(slices.Clone(w.Programs), func(name string) bool { return t.objects.attached[name] })
+	if len(programs) == 0 {
+		return nil
+	}
+	if err := t.objects.load(programs); err != nil {
 		return err
 	}
-	return t.objects.attach(w.Programs)
+	return t.objects.attach(programs)
 }
 
 // Probe returns the TIME_WAIT probe in use: ProbeFentry or ProbeTimer.

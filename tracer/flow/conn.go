@@ -4,6 +4,7 @@ package flow
 
 import (
 	"net/netip"
+	"slices"
 
 	"finwait/tracer/event"
 )
@@ -56,6 +57,7 @@ type mini struct {
 	due      int64       // ktime by which the timer has fired for certain
 	restarts int
 	inferred bool
+	unproven bool // what happened last was told by a segment's ends alone; the timer will prove it
 }
 
 func (c *conn) socket() event.Socket {
@@ -143,20 +145,28 @@ func (x index) peer(c *conn) *conn {
 	return nil
 }
 
-// halfOpen finds the mini-socket that waits for its FIN in FIN_WAIT2 by its 4-tuple. Two
-// with the same one, in two namespaces, cannot be told apart: nil stands for both.
-type halfOpen map[event.Tuple]*conn
+// ends finds mini-sockets by their 4-tuple alone.
+type ends map[event.Tuple][]*conn
 
-func (h halfOpen) add(c *conn) {
-	if _, twice := h[c.tuple]; twice {
-		h[c.tuple] = nil
+func (e ends) add(c *conn) { e[c.tuple] = append(e[c.tuple], c) }
+
+func (e ends) remove(c *conn) {
+	list, ok := e[c.tuple]
+	if !ok {
 		return
 	}
-	h[c.tuple] = c
+	if list = slices.DeleteFunc(list, func(o *conn) bool { return o == c }); len(list) == 0 {
+		delete(e, c.tuple)
+	} else {
+		e[c.tuple] = list
+	}
 }
 
-func (h halfOpen) remove(c *conn) {
-	if known, ok := h[c.tuple]; ok && (known == c || known == nil) {
-		delete(h, c.tuple)
+// only returns the one mini-socket with this 4-tuple. Two in two namespaces cannot be
+// told apart.
+func (e ends) only(t event.Tuple) *conn {
+	if list := e[t]; len(list) == 1 {
+		return list[0]
 	}
+	return nil
 }

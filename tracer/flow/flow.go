@@ -47,6 +47,9 @@ const (
 
 	timeWaitLen = 60 * time.Second // TCP_TIMEWAIT_LEN
 
+	// jitter is by how many jiffies two readings of one setting of a timer may differ.
+	jitter = 2
+
 	defaultTick     = 4 * time.Millisecond
 	defaultMaxConns = 1 << 20
 )
@@ -67,17 +70,17 @@ type Stats struct {
 
 // Flow follows connections to their end. The zero value is not usable; see [New].
 type Flow struct {
-	opt      Options
-	out      Handler
-	window   window
-	conns    map[uint64]*conn // by key
-	minis    map[uint64]*conn // by the address of the mini-socket
-	tuples   index
-	halfOpen halfOpen // kept only where segments are nameless
-	procs    processes
-	stats    Stats
-	swept    int64 // ktime of the last sweep
-	lossy    bool  // samples are missing: absence means nothing any more
+	opt    Options
+	out    Handler
+	window window
+	conns  map[uint64]*conn // by key
+	minis  map[uint64]*conn // by the address of the mini-socket
+	tuples index
+	ends   ends // of the mini-sockets; kept only where segments are nameless
+	procs  processes
+	stats  Stats
+	swept  int64 // ktime of the last sweep
+	lossy  bool  // samples are missing: absence means nothing any more
 
 	tr event.Transition // reused for every record
 }
@@ -91,7 +94,7 @@ func New(out Handler, opt Options) *Flow {
 		opt.MaxConns = defaultMaxConns
 	}
 	return &Flow{
-		opt: opt, out: out, conns: map[uint64]*conn{}, minis: map[uint64]*conn{}, tuples: index{}, halfOpen: halfOpen{},
+		opt: opt, out: out, conns: map[uint64]*conn{}, minis: map[uint64]*conn{}, tuples: index{}, ends: ends{},
 		procs: processes{namer: opt.Namer, byKey: map[processKey]*event.Process{}},
 	}
 }
@@ -205,6 +208,10 @@ func (f *Flow) replace(c *conn, m *mini) {
 	}
 	c.mini = m
 	f.minis[m.sock] = c
+	if f.opt.NamelessSegments {
+		f.ends.remove(c)
+		f.ends.add(c)
+	}
 }
 
 // reopen begins another connection of the same socket: its descriptor outlived the first
@@ -255,7 +262,7 @@ func (f *Flow) forget(c *conn) {
 		f.stats.TimeWaits--
 	}
 	f.tuples.remove(c)
-	f.halfOpen.remove(c)
+	f.ends.remove(c)
 	if c.key != 0 {
 		delete(f.conns, c.key)
 	}

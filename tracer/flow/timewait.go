@@ -54,14 +54,25 @@ func nameless(s *event.Sample) bool {
 }
 
 // fin: a FIN was dropped by TCP's own receive function, and the kernel does not say whose
-// it was. If just one mini-socket waits for it, that one is in TIME_WAIT now.
+// it was. Where just one mini-socket has these ends, it is in TIME_WAIT from now on, or
+// its minute begins anew. The timer says the same, unless it stays in the same bucket of
+// the timer wheel.
 func (f *Flow) fin(s *event.Sample) error {
-	c := f.halfOpen[s.Tuple]
-	if c == nil || c.mini == nil || c.mini.state != event.FinWait2 {
+	c := f.ends.only(s.Tuple)
+	if c == nil {
 		return nil
 	}
-	c.mini.inferred = true
-	return f.enter(c, s.KTime)
+	m, expires := c.mini, s.Jiffies+uint64(timeWaitLen/f.opt.Tick)
+	if m.state == event.TimeWait && expires <= m.expires+jitter {
+		return nil // the timer has said so
+	}
+	m.expires, m.due = expires, f.due(s)
+	m.inferred, m.unproven = true, true
+	if m.state == event.FinWait2 {
+		return f.enter(c, s.KTime)
+	}
+	m.restarts++
+	return nil
 }
 
 func (f *Flow) born(c *conn, s *event.Sample) error {
@@ -72,9 +83,6 @@ func (f *Flow) born(c *conn, s *event.Sample) error {
 	}
 	if s.New == event.FinWait2 {
 		c.halfClosed()
-		if f.opt.NamelessSegments {
-			f.halfOpen.add(c)
-		}
 		return nil
 	}
 	if s.Expires == 0 {
@@ -137,7 +145,6 @@ func (c *conn) halfClosed() {
 func (f *Flow) enter(c *conn, ktime int64) error {
 	m := c.mini
 	m.state, m.entered = event.TimeWait, ktime
-	f.halfOpen.remove(c)
 	old := c.state
 	if old == event.StateUnknown && c.before == event.Closing {
 		old = event.Closing
@@ -253,6 +260,9 @@ func endReason(r event.Reason) event.EndReason {
 func (f *Flow) end(c *conn, s *event.Sample, why event.Reason) error {
 	m := c.mini
 	reason := endReason(why)
+	if m.unproven && s.Expires+jitter >= m.expires && s.Expires <= m.expires+jitter {
+		m.inferred = false // the timer was set when the segment came
+	}
 	if reason == event.EndUnknown && f.opt.SegmentsSeen && !f.lossy && s.New == event.TimeWait && !s.Has(event.FlagCall) {
 		// inet_twsk_deschedule_put() has few callers. A connect() is recognised by its
 		// 4-tuple, a dying namespace by its count, an RST by the segment that is dropped
@@ -271,7 +281,7 @@ func (f *Flow) end(c *conn, s *event.Sample, why event.Reason) error {
 		if err := f.enter(c, entered); err != nil {
 			return err
 		}
-	} else if m.state == event.TimeWait && m.expires != 0 && s.Expires > m.expires {
+	} else if m.state == event.TimeWait && m.expires != 0 && s.Expires > m.expires+jitter {
 		m.restarts++
 		m.inferred = true
 	}
