@@ -8,10 +8,11 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"finwait/tracer/thread"
 )
 
 // Namespace is a network namespace of this host and the settings that decide what
@@ -77,8 +78,7 @@ func (ns *Namespace) enter(fn func() error) error {
 		return fn()
 	}
 	done := make(chan error, 1)
-	go func() {
-		runtime.LockOSThread() // never unlocked: the goroutine's end ends the thread
+	thread.Go(func() {
 		f, err := os.Open(ns.path)
 		if err != nil {
 			done <- fmt.Errorf("open: %w", err)
@@ -93,7 +93,7 @@ func (ns *Namespace) enter(fn func() error) error {
 			return
 		}
 		done <- fn()
-	}()
+	})
 	return <-done
 }
 

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"runtime"
 	"slices"
 	"strconv"
 	"sync"
@@ -18,6 +17,7 @@ import (
 
 	"finwait/tracer"
 	"finwait/tracer/event"
+	"finwait/tracer/thread"
 	"finwait/tracer/workload"
 )
 
@@ -261,7 +261,7 @@ func steer(lab *workload.Lab) error {
 			return err
 		}
 		defer ns.Close()
-		go func() { done <- steerFrom(int(ns.Fd())) }()
+		thread.Go(func() { done <- steerFrom(int(ns.Fd())) })
 		return <-done
 	})
 }
@@ -269,7 +269,6 @@ func steer(lab *workload.Lab) error {
 // steerFrom mounts a sysfs of the namespace where nobody else sees it; the thread ends
 // with the goroutine.
 func steerFrom(ns int) error {
-	runtime.LockOSThread()
 	if err := unix.Setns(ns, unix.CLONE_NEWNET); err != nil {
 		return fmt.Errorf("enter the namespace: %w", err)
 	}

@@ -7,10 +7,11 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"finwait/tracer/thread"
 )
 
 // namespace is a network namespace held open by one thread that lives in it. It is gone
@@ -24,7 +25,7 @@ type namespace struct {
 func newNamespace() (*namespace, error) {
 	n := &namespace{calls: make(chan func()), ended: make(chan struct{})}
 	started := make(chan error, 1)
-	go n.live(started)
+	thread.Go(func() { n.live(started) })
 	if err := <-started; err != nil {
 		<-n.ended
 		return nil, err
@@ -32,22 +33,7 @@ func newNamespace() (*namespace, error) {
 	return n, nil
 }
 
-// live never unlocks its thread: the runtime then ends the thread with the goroutine,
-// and no other goroutine can find itself in the namespace.
 func (n *namespace) live(started chan<- error) {
-	runtime.LockOSThread()
-	if unix.Gettid() == unix.Getpid() {
-		// The leader's namespace is what /proc shows as the process's. While this
-		// goroutine keeps the leader busy, another one must get another thread.
-		next := make(chan struct{})
-		go func() {
-			defer close(next)
-			n.live(started)
-		}()
-		<-next
-		runtime.UnlockOSThread()
-		return
-	}
 	defer close(n.ended)
 	started <- n.enter()
 	for call := range n.calls {
