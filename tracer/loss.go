@@ -42,12 +42,13 @@ type Counters struct {
 	Events   uint64                      // records handed to the ring
 	PickedUp uint64                      // events that interrupted a program and were picked up by its second instance
 	Skipped  map[string]uint64           // recursion misses by program, as the kernel counts them
+	Ran      map[string]uint64           // runs by program; 0 unless BPF statistics are on
 	Lost     map[event.LossReason]uint64 // what is missing; every kernel-side reason is present, at zero too
 }
 
 // Counters reads the kernel side's totals.
 func (t *Tracer) Counters() (Counters, error) {
-	c := Counters{Skipped: map[string]uint64{}, Lost: map[event.LossReason]uint64{}}
+	c := Counters{Skipped: map[string]uint64{}, Ran: map[string]uint64{}, Lost: map[event.LossReason]uint64{}}
 	sum := func(i uint32) (total uint64, err error) {
 		var per []uint64
 		if err := t.objects.maps["counters"].Lookup(i, &per); err != nil {
@@ -74,7 +75,7 @@ func (t *Tracer) Counters() (Counters, error) {
 		if err != nil {
 			return c, fmt.Errorf("read recursion misses of %s: %w", name, err)
 		}
-		c.Skipped[name] = stats.RecursionMisses
+		c.Skipped[name], c.Ran[name] = stats.RecursionMisses, stats.RunCount
 	}
 	c.Lost[event.LossRecursion] = 0
 	done := map[string]bool{}
