@@ -30,21 +30,28 @@ func (v *view) clientFirst() (out []Finding) {
 			g.prompt*2 < n || g.births*2 < g.prompt {
 			continue
 		}
+		pressed, used := v.groupPressed(g), g.lifetimes > 0 && g.lifetime/time.Duration(g.lifetimes) >= idleFloor
+		if used && !pressed {
+			continue // a connection has an end some time: it served a while, and ports are plenty
+		}
 		f := Finding{ID: "client-closes-first", Severity: Info, Evidence: v.firstEvidence(g)}
 		who, peer := v.who(g.program), peerName(g)
 		f.Evidence = append(f.Evidence, fmt.Sprintf("%s of them within %s of the last data: not an idle timeout. Each kept a local port for a minute.", Count(g.prompt), Span(idleFloor)))
-		if v.processes.list[g.program].server {
+		switch x := v.processes.list[g.program]; {
+		case x.server:
 			f.Title = fmt.Sprintf("%s, a proxy, closes its upstream connections to %s first", who, peer)
 			f.Means = "The proxy does not keep its upstream connections, or keeps fewer idle ones than it needs and closes the surplus. Every request then costs a handshake, and a local port for a minute."
-			f.Change = []string{
-				"Give the upstream pool room for the connections in use at a time: nginx `keepalive N` with `proxy_http_version 1.1` and an empty Connection header; HAProxy `http-reuse` and `pool-max-conn`; Envoy no `max_requests_per_connection`; Go `MaxIdleConnsPerHost` (default 2).",
-			}
-		} else {
+			f.Change = []string{poolAdvice(x.comm.String())}
+		default:
 			f.Title = fmt.Sprintf("%s closes its connections to %s first, right after use", who, peer)
 			f.Means = "Each request opens a connection and closes it: keep-alive is off, the pool is too small, or responses are not read to their end and so cannot be reused. Each close costs a local port for a minute."
 			f.Change = []string{
 				"Keep connections open between requests: one client object for all of them, a pool as large as the requests at a time (Go `MaxIdleConnsPerHost`, default 2), and read every response to its end before closing it.",
 			}
+		}
+		if used {
+			f.Means = "The connections serve for a while and are closed right after their last use, not when idle: a limit of requests or of time for each connection, a pool that shrinks, or clients that give up. Each close costs a local port for a minute."
+			f.Change = append([]string{"Raise such a limit where there is one: nginx upstream `keepalive_requests` and `keepalive_time`, Envoy `max_requests_per_connection`, HikariCP `maxLifetime`."}, f.Change...)
 		}
 		for i := range v.budgeted {
 			p := &v.budgeted[i]
@@ -64,6 +71,20 @@ func (v *view) clientFirst() (out []Finding) {
 		out = append(out, f)
 	}
 	return out
+}
+
+// poolAdvice is how a proxy is given room for its upstream connections.
+func poolAdvice(comm string) string {
+	const what = "Give the upstream pool room for the connections in use at a time"
+	switch comm {
+	case "nginx":
+		return what + ": `keepalive N` in the upstream block, idle connections for each worker, with `proxy_http_version 1.1` and `proxy_set_header Connection \"\"`."
+	case "haproxy":
+		return what + ": `http-reuse`, and no `pool-max-conn` below it on the server line."
+	case "envoy":
+		return what + ": no `max_requests_per_connection`, and `idle_timeout` below the upstream's."
+	}
+	return what + ": nginx `keepalive N` with `proxy_http_version 1.1` and an empty Connection header; HAProxy `http-reuse` and `pool-max-conn`; Envoy no `max_requests_per_connection`; Go `MaxIdleConnsPerHost` (default 2)."
 }
 
 // serverFirst: a server closes right after the response.

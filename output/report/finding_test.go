@@ -35,6 +35,8 @@ func TestFindings(t *testing.T) {
 		{"nothing", newWorld(time.Minute), nil},
 		{"healthy", healthy, nil},
 		{"proxy, pool too small, ports plenty", smallPool(20), []string{"info client-closes-first"}},
+		{"proxy, connections that served for a while", worn(20), nil},
+		{"the same, half of the ports", worn(250), []string{"warning client-closes-first", "info tw-reuse-would-help", "info tcp-tw-recycle-is-gone"}},
 		{"proxy, pool too small, half of the ports", smallPool(250), []string{"warning client-closes-first", "info tw-reuse-would-help", "info tcp-tw-recycle-is-gone"}},
 		{"proxy, pool too small, most ports", smallPool(350), []string{
 			"warning ports-nearly-exhausted", "warning client-closes-first", "info tw-reuse-would-help", "info tcp-tw-recycle-is-gone"}},
@@ -88,5 +90,33 @@ func TestFindings(t *testing.T) {
 				t.Errorf("findings:\n got %q\nwant %q", got, test.want)
 			}
 		})
+	}
+}
+
+// TestPoolAdvice: a program that is known is told its own settings, and no others.
+func TestPoolAdvice(t *testing.T) {
+	for _, test := range []struct{ comm, has, lacks string }{
+		{"nginx", "proxy_set_header", "Envoy"},
+		{"haproxy", "http-reuse", "nginx"},
+		{"envoy", "max_requests_per_connection", "HAProxy"},
+		{"traefik", "MaxIdleConnsPerHost", "\x00"},
+	} {
+		if s := poolAdvice(test.comm); !strings.Contains(s, test.has) || strings.Contains(s, test.lacks) {
+			t.Errorf("%s: %s", test.comm, s)
+		}
+	}
+}
+
+// TestOutlookFailing: where connects fail, they are not about to: connections that stay
+// open hold the few ports that the trace shows free.
+func TestOutlookFailing(t *testing.T) {
+	w := newWorld(30*time.Second, "ip_local_port_range", "32768 33767")
+	w.many(995, 0, 20*time.Millisecond, connection{
+		process: nginx, role: event.Client, local: "10.0.0.4", peer: "10.0.3.7:8080", closer: event.CloserLocal, method: event.MethodClose,
+	})
+	w.refuse(25*time.Second, nginx, "10.0.3.7:8080")
+	r := w.report(t)
+	if p := r.Ports[0]; p.FailsIn == nil || *p.FailsIn != 0 || p.Outlook() != "fails now" {
+		t.Errorf("fails in %v: %s", p.FailsIn, p.Outlook())
 	}
 }

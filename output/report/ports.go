@@ -128,7 +128,8 @@ func (p *ports) outlook(g *grid, from, until int64, capacity int64, hold time.Du
 	if capacity <= 0 || o.level < float64(capacity) || spend <= 0 {
 		return o
 	}
-	if p.now >= capacity {
+	// Connections that stay open hold the rest: what has failed already is not about to.
+	if p.now >= capacity || p.failed > 0 && float64(p.now) >= portsFull*float64(capacity) {
 		o.in = 0
 		return o
 	}
