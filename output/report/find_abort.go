@@ -95,9 +95,13 @@ func (v *view) unreadFindings() (out []Finding) {
 			Means:    "The kernel answers such a close() with an RST instead of a FIN. The peer gets ECONNRESET, and may lose what this side sent last: an RST also discards what the peer had not read yet.",
 			Not:      []string{"Do not set SO_LINGER to wait: the RST comes all the same."},
 		}
-		if g.role == event.Client {
+		switch {
+		case g.role == event.Client && v.processes.list[g.program].server:
+			f.Means += " In a proxy it is what clients leave who give up: the response arrives, and nobody waits for it."
+			f.Change = []string{"See whether clients give up, and when: nginx logs status 499, HAProxy a termination state that begins with C. Then answer faster, or have them wait longer."}
+		case g.role == event.Client:
 			f.Change = []string{"Read responses to their end before closing; where the rest is not wanted, shutdown() the sending side and read until the peer closes."}
-		} else {
+		default:
 			f.Change = []string{"Read the request to its end before the error response and close (413, 401, …), or shutdown() the sending side and drain what comes for a moment: nginx `lingering_close`."}
 		}
 		f.Examples = v.examples(g.examples[unreadData], func(n int64) string { return size(n) + " unread" })

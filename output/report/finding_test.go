@@ -120,3 +120,21 @@ func TestOutlookFailing(t *testing.T) {
 		t.Errorf("fails in %v: %s", p.FailsIn, p.Outlook())
 	}
 }
+
+// TestUnreadProxy: a proxy does not read a response that nobody waits for any more. It is not
+// to be told to read it.
+func TestUnreadProxy(t *testing.T) {
+	w := newWorld(time.Minute)
+	w.many(12, 0, time.Second, connection{
+		process: nginx, role: event.Client, local: "10.0.0.4", peer: "10.0.3.7:8080", closer: event.CloserLocal, method: event.MethodUnreadData, unread: 400,
+	})
+	if f := w.report(t).Findings; len(f) != 1 || !strings.Contains(f[0].Change[0], "Read responses to their end") {
+		t.Errorf("a client: %+v", f)
+	}
+	w.many(12, 0, time.Second, connection{
+		process: nginx, role: event.Server, local: "10.0.0.4:80", peer: "192.0.2.9", closer: event.CloserPeer, method: event.MethodFin,
+	})
+	if f := w.report(t).Findings; len(f) != 1 || !strings.Contains(f[0].Change[0], "499") {
+		t.Errorf("a proxy: %+v", f)
+	}
+}

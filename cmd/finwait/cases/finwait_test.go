@@ -75,8 +75,8 @@ func (r *recording) stop() *trace {
 	return r.load()
 }
 
-// shown is the command without output: what it shows is progress.
-func (r *recording) shown() shown { return shown{host: r.host, line: r.line} }
+// recorded is the command without output: what it shows is progress.
+func (t *trace) recorded() shown { return shown{host: t.host, line: t.line} }
 
 // report runs `finwait report` on a trace, for readers.
 func (t *trace) report() shown {

@@ -37,6 +37,9 @@ func (n *network) page(name string) *page {
 func (p *page) show(block string, s shown, trims ...trim) {
 	p.t.Helper()
 	var b strings.Builder
+	if p.blocks[block] != "" {
+		b.WriteString("\n")
+	}
 	for i, line := range strings.Split(p.plain(s.line), "\n") {
 		fmt.Fprintf(&b, "%s%s\n", []string{s.host.name + "# ", ""}[min(i, 1)], line)
 	}
@@ -47,22 +50,25 @@ func (p *page) show(block string, s shown, trims ...trim) {
 			keep[i] = keep[i] || k
 		}
 	}
-	gap := false
+	// What is left out between two lines that stay is shown by dots, or is empty.
+	gap, begun := "", false
 	for i, line := range lines {
+		line = strings.TrimRight(line, " ")
 		if len(trims) > 0 && !keep[i] {
-			gap = gap || strings.TrimSpace(line) != ""
+			if line != "" {
+				gap = "…\n"
+			} else if gap == "" {
+				gap = "\n"
+			}
 			continue
 		}
-		if gap {
-			b.WriteString("…\n")
+		if begun {
+			b.WriteString(gap)
 		}
-		gap = false
+		gap, begun = "", true
 		if s.out != "" {
-			b.WriteString(strings.TrimRight(line, " ") + "\n")
+			b.WriteString(line + "\n")
 		}
-	}
-	if gap {
-		b.WriteString("…\n")
 	}
 	if len(trims) > 0 && !slices.Contains(keep, true) {
 		p.t.Errorf("%s# %s: nothing is left to show in %s of\n%s", s.host.name, s.line, block, s.out)

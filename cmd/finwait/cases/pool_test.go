@@ -40,7 +40,7 @@ func (n *network) proxied(name, upstream, location string) string {
 // TestPoolTooSmall: nginx keeps fewer idle upstream connections than it needs, closes
 // the surplus itself, and runs out of local ports.
 func TestPoolTooSmall(t *testing.T) {
-	needs(t, "nginx", "wrk", "java")
+	needs(t, "nginx", "ab", "java")
 	n := newNetwork(t)
 	p := n.page("pool-too-small")
 	client := n.host("client")
@@ -52,7 +52,7 @@ func TestPoolTooSmall(t *testing.T) {
 	http11 := "proxy_http_version 1.1;\nproxy_set_header Connection \"\";"
 	n.proxied("before.conf", "keepalive 2;", http11)
 	n.proxied("after.conf", "keepalive 64;", http11)
-	const load = "wrk -t1 -c64 -d3s http://10.0.0.2/"
+	const load = "ab -q -l -k -n 15000 -c 64 http://10.0.0.2/"
 
 	nginx := proxy.nginx(80, "before.conf")
 	rec := proxy.record("before")
@@ -63,6 +63,7 @@ func TestPoolTooSmall(t *testing.T) {
 	before := rec.stop()
 	logged := proxy.sh("grep -c 'Cannot assign requested address' nginx-error.log")
 	sample := proxy.sh("grep -m1 'Cannot assign requested address' nginx-error.log")
+	socks := proxy.sh("ss -Htan state time-wait dst 10.0.0.3:8080 | wc -l")
 	nginx.quit()
 
 	said := strings.Count(n.read("nginx-error.log"), "connect() to 10.0.0.3:8080 failed (99: Cannot assign requested address) while connecting to upstream")
@@ -117,16 +118,16 @@ func TestPoolTooSmall(t *testing.T) {
 	}
 
 	p.file("upstream", "nginx", n.read("before.conf"))
-	p.show("see", bad, matching(`Non-2xx|requests in`))
+	p.show("see", bad, matching(`^(Complete|Non-2xx)`))
 	p.show("see", logged)
 	p.show("see", sample)
-	p.show("ss", proxy.sh("ss -tan state time-wait dst 10.0.0.3 | wc -l"))
-	p.show("record", rec.shown())
+	p.show("ss", socks)
+	p.show("record", before.recorded())
 	out := before.report()
 	p.show("who", out, section("Who closed first?", "PROCESS|client"), section("How much of the port range is left?", "."))
 	p.show("findings", out, found("ports-exhausted"), found("client-closes-first"))
 	p.show("change", proxy.try("diff -U1 --label before.conf --label after.conf before.conf after.conf"))
-	p.show("after", good, matching(`Non-2xx|requests in`))
+	p.show("after", good, matching(`^(Complete|Non-2xx)`))
 	out = after.report()
 	p.show("after", out, section("Who closed first?", "."), section("How much of the port range is left?", "."), section("Findings", "."))
 	p.figure("failed", len(before.failures))

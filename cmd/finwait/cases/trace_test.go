@@ -15,6 +15,7 @@ import (
 // trace is what a recording has, read by finwait's own reader.
 type trace struct {
 	host     *host
+	line     string // the command that recorded it
 	file     string
 	start    *event.Start
 	rows     []event.Transition
@@ -25,7 +26,7 @@ type trace struct {
 // load reads a recording, which must be whole.
 func (r *recording) load() *trace {
 	r.t.Helper()
-	t := &trace{host: r.host, file: r.file}
+	t := &trace{host: r.host, line: r.line, file: r.file}
 	f, err := tracefile.Open(filepath.Join(r.dir, r.file))
 	if err != nil {
 		r.t.Fatal(err)
