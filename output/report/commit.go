@@ -90,6 +90,7 @@ func (h *host) close(g *group, c *conn) {
 	if c.bothHere {
 		g.mirrored++
 	}
+	g.mates(c.mate)
 	g.closers[c.closer]++
 	g.methods[c.method]++
 	if aborts(c.method) {

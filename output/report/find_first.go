@@ -14,6 +14,12 @@ func (g *group) local() uint64 {
 	return g.methods[event.MethodClose] + g.methods[event.MethodShutdown] + g.methods[event.MethodExit]
 }
 
+// served reports whether the connections lived as long as if they had carried more than one
+// request, on average: those that live for one are over in less.
+func (g *group) served() bool {
+	return g.lifetimes > 0 && g.lifetime/time.Duration(g.lifetimes) >= idleFloor
+}
+
 func (v *view) firstEvidence(g *group) []string {
 	lines := []string{fmt.Sprintf("%s closed first by this side, %s; %s by the peer.", some(g.closers[event.CloserLocal], g.closes, "connection"), perSecond(g.closers[event.CloserLocal], asDuration(g.last-g.first)), Count(g.closers[event.CloserPeer]))}
 	if g.lifetimes > 0 {
@@ -30,7 +36,7 @@ func (v *view) clientFirst() (out []Finding) {
 			g.prompt*2 < n || g.births*2 < g.prompt {
 			continue
 		}
-		pressed, used := v.groupPressed(g), g.lifetimes > 0 && g.lifetime/time.Duration(g.lifetimes) >= idleFloor
+		pressed, used := v.groupPressed(g), g.served()
 		if used && !pressed {
 			continue // a connection has an end some time: it served a while, and ports are plenty
 		}
@@ -91,7 +97,7 @@ func poolAdvice(comm string) string {
 func (v *view) serverFirst() (out []Finding) {
 	for _, g := range v.servers {
 		n := g.closers[event.CloserLocal]
-		if g.program <= otherPrograms || g.prompt < enoughCloses || float64(n) < mostly*float64(g.closes) || g.prompt*2 < n || g.births*2 < g.prompt {
+		if g.program <= otherPrograms || g.prompt < enoughCloses || float64(n) < mostly*float64(g.closes) || g.prompt*2 < n || g.births*2 < g.prompt || g.served() {
 			continue
 		}
 		f := Finding{
@@ -100,7 +106,8 @@ func (v *view) serverFirst() (out []Finding) {
 			Means: "The server does not keep connections for another request: HTTP/1.0, `Connection: close`, keep-alive switched off, or one request per connection by design. " +
 				"Its TIME_WAITs cost memory only, no local port; the cost is a handshake for every request, at both ends.",
 			Change: []string{
-				"Switch keep-alive on and let clients close idle connections first: nginx `keepalive_timeout` and `keepalive_requests`; for HTTP/1.0 clients, upgrade them.",
+				"If clients ask for it, by HTTP/1.0 or `Connection: close`, the change is theirs. nginx asks its upstreams for it unless told otherwise: `keepalive N` in the upstream block, `proxy_http_version 1.1` and `proxy_set_header Connection \"\"`.",
+				"Otherwise switch keep-alive on and let clients close idle connections first: nginx `keepalive_timeout` and `keepalive_requests`, Tomcat `keepAliveTimeout` and `maxKeepAliveRequests`.",
 				"If one request per connection is the protocol, leave it: TIME_WAIT on a server is harmless.",
 			},
 			Not: []string{
@@ -109,6 +116,9 @@ func (v *view) serverFirst() (out []Finding) {
 			},
 		}
 		f.Evidence = append(f.Evidence, fmt.Sprintf("%s of them within %s of the last data: not an idle timeout.", Count(g.prompt), Span(idleFloor)))
+		if g.mate > otherPrograms {
+			f.Evidence = append(f.Evidence, fmt.Sprintf("The client is %s, on this host too.", v.who(g.mate)))
+		}
 		f.Examples = v.examples(g.examples[localFirst], noteSpan("idle for"))
 		c := v.choose(g)
 		c.closer = event.CloserLocal

@@ -107,6 +107,37 @@ func TestPoolAdvice(t *testing.T) {
 	}
 }
 
+// TestMate: where both ends are on this host, the finding about the one names the other,
+// and the table says which side the TIME_WAITs cost a port.
+func TestMate(t *testing.T) {
+	w := newWorld(2 * time.Minute)
+	w.many(100, 0, time.Second, connection{
+		process: api, peerProcess: nginx, role: event.Server, local: "127.0.0.1:8080", peer: "127.0.0.1", closer: event.CloserLocal, method: event.MethodShutdown,
+	})
+	w.many(100, 0, time.Second, connection{
+		process: nginx, peerProcess: api, role: event.Client, local: "127.0.0.1", peer: "127.0.0.1:8080", closer: event.CloserPeer, method: event.MethodFin,
+	})
+	r := w.report(t)
+	if len(r.Findings) != 1 || !slices.Contains(r.Findings[0].Evidence, "The client is nginx, on this host too.") {
+		t.Errorf("findings: %+v", r.Findings)
+	}
+	for _, c := range r.Closers {
+		if want := map[string]string{"api": "nginx", "nginx": "api"}[c.Process.Comm]; c.Mate == nil || c.Mate.Comm != want {
+			t.Errorf("the peer of %s is %+v", c.Process.Comm, c.Mate)
+		}
+	}
+	if tw := r.TimeWait[0]; tw.Born != 100 || tw.Ports != 0 {
+		t.Errorf("%d TIME_WAITs, %d with a port", tw.Born, tw.Ports)
+	}
+	// A second program at the other end: nobody is named.
+	w.many(1, 0, time.Second, connection{
+		process: api, peerProcess: probe, role: event.Server, local: "127.0.0.1:8080", peer: "127.0.0.1", closer: event.CloserLocal, method: event.MethodClose,
+	})
+	if r := w.report(t); r.Closers[0].Mate != nil {
+		t.Errorf("one of two was named: %+v", r.Closers[0].Mate)
+	}
+}
+
 // TestOutlookFailing: where connects fail, they are not about to: connections that stay
 // open hold the few ports that the trace shows free.
 func TestOutlookFailing(t *testing.T) {

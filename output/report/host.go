@@ -86,7 +86,7 @@ func (h *host) transition(t *event.Transition) {
 	if c == nil {
 		c = h.begin(k, t)
 	}
-	c.update(t)
+	h.update(c, t)
 	c.inTimeWait = c.inTimeWait || t.New == event.TimeWait
 	if t.Process.Known() && (c.program == unknownProgram || c.attribution != event.Exact || t.Attribution == event.Exact) {
 		c.program, c.pid, c.attribution = h.processes.intern(&t.Process), t.Process.PID, t.Attribution
@@ -96,6 +96,7 @@ func (h *host) transition(t *event.Transition) {
 		h.timeWaits.enter(&h.grid, t.KTime, c.partial && c.existed)
 		if c.ports != nil {
 			c.ports.births++
+			h.timeWaits.ports++
 		}
 	}
 	if t.New == event.Close {
@@ -152,12 +153,15 @@ func (c *conn) portsKey() portsKey {
 }
 
 // update takes what a step says of its connection.
-func (c *conn) update(t *event.Transition) {
+func (h *host) update(c *conn, t *event.Transition) {
 	if t.Closer != event.CloserUnknown {
 		c.closer, c.method = t.Closer, t.Method
 	}
 	if t.Role != event.RoleUnknown {
 		c.role = t.Role
+	}
+	if c.mate == unknownProgram {
+		c.mate = h.processes.intern(&t.PeerProcess)
 	}
 	c.timestamps = max(c.timestamps, t.Timestamps)
 	c.unread = max(c.unread, t.Unread)
