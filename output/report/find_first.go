@@ -20,8 +20,18 @@ func (g *group) served() bool {
 	return g.lifetimes > 0 && g.lifetime/time.Duration(g.lifetimes) >= idleFloor
 }
 
+// closesFirst reports whether this side is, as a rule, the one that closes first. When both
+// close as soon as the response is over it is a race, which this side does not win each time.
+func (g *group) closesFirst() bool {
+	n := g.closers[event.CloserLocal]
+	return float64(n) >= mostly*float64(g.closes) || n*2 >= g.closes && float64(n+g.outrun) >= mostly*float64(g.closes)
+}
+
 func (v *view) firstEvidence(g *group) []string {
 	lines := []string{fmt.Sprintf("%s closed first by this side, %s; %s by the peer.", some(g.closers[event.CloserLocal], g.closes, "connection"), perSecond(g.closers[event.CloserLocal], asDuration(g.last-g.first)), Count(g.closers[event.CloserPeer]))}
+	if float64(g.outrun) > (1-mostly)/2*float64(g.closes) {
+		lines = append(lines, fmt.Sprintf("Both close as soon as a response is over: %s times the peer was as quick, or quicker.", Count(g.outrun)))
+	}
 	if g.lifetimes > 0 {
 		lines = append(lines, "They lived "+Span(g.lifetime/time.Duration(g.lifetimes))+" on average.")
 	}
@@ -32,7 +42,7 @@ func (v *view) firstEvidence(g *group) []string {
 func (v *view) clientFirst() (out []Finding) {
 	for _, g := range v.clients {
 		n := g.closers[event.CloserLocal]
-		if g.role != event.Client || g.program <= otherPrograms || g.prompt < enoughCloses || float64(n) < mostly*float64(g.closes) ||
+		if g.role != event.Client || g.program <= otherPrograms || g.prompt < enoughCloses || !g.closesFirst() ||
 			g.prompt*2 < n || g.births*2 < g.prompt {
 			continue
 		}
@@ -97,7 +107,7 @@ func poolAdvice(comm string) string {
 func (v *view) serverFirst() (out []Finding) {
 	for _, g := range v.servers {
 		n := g.closers[event.CloserLocal]
-		if g.program <= otherPrograms || g.prompt < enoughCloses || float64(n) < mostly*float64(g.closes) || g.prompt*2 < n || g.births*2 < g.prompt || g.served() {
+		if g.program <= otherPrograms || g.prompt < enoughCloses || !g.closesFirst() || g.prompt*2 < n || g.births*2 < g.prompt || g.served() {
 			continue
 		}
 		f := Finding{

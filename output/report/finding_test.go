@@ -65,6 +65,7 @@ func TestFindings(t *testing.T) {
 		{"cut short by RST", cutShort(event.EndReset, 30, 100), []string{"info server-closes-first", "info time-wait-cut-by-rst"}},
 		{"cut short by SYN", cutShort(event.EndReusedBySyn, 30, 100), []string{"info server-closes-first", "info time-wait-cut-by-syn"}},
 		{"a few RSTs are no habit", cutShort(event.EndReset, 8, 100), []string{"info server-closes-first"}},
+		{"a few, and the rest have not run out yet", short(cutShort(event.EndReusedBySyn, 30, 1000)), []string{"info server-closes-first"}},
 		{"restarted", restarts, []string{"info keepalive-shorter-than-clients", "info time-wait-restarted"}},
 		{"tcp_fin_timeout lowered", withSettings(serverFirst(), "tcp_fin_timeout", "15"), []string{"info server-closes-first", "info fin-timeout-is-not-time-wait"}},
 		{"events lost", lossy, []string{"warning trace-incomplete"}},
@@ -135,6 +136,28 @@ func TestMate(t *testing.T) {
 	})
 	if r := w.report(t); r.Closers[0].Mate != nil {
 		t.Errorf("one of two was named: %+v", r.Closers[0].Mate)
+	}
+}
+
+// TestRace: both sides close right after the response, and it is a matter of microseconds
+// who is first. The habit is the same.
+func TestRace(t *testing.T) {
+	w := newWorld(2 * time.Minute)
+	c := connection{process: api, role: event.Server, local: "10.0.0.4:8080", peer: "10.0.9.1", closer: event.CloserLocal, method: event.MethodClose}
+	w.many(70, 0, time.Second, c)
+	c.closer, c.method, c.peer = event.CloserPeer, event.MethodFin, "10.0.9.1"
+	w.many(40, 70*time.Second, time.Second, c)
+	f := w.report(t).Findings
+	if len(f) != 1 || f[0].ID != "server-closes-first" || !strings.Contains(strings.Join(f[0].Evidence, "\n"), "40 times the peer was as quick") {
+		t.Errorf("findings: %+v", f)
+	}
+	// Peers that take their time are another habit.
+	w = newWorld(2 * time.Minute)
+	w.many(70, 0, time.Second, connection{process: api, role: event.Server, local: "10.0.0.4:8080", peer: "10.0.9.1", closer: event.CloserLocal, method: event.MethodClose})
+	c.idle = 7 * time.Second
+	w.many(40, 70*time.Second, time.Second, c)
+	if f := w.report(t).Findings; len(f) != 0 {
+		t.Errorf("findings: %+v", f)
 	}
 }
 

@@ -82,6 +82,7 @@ type group struct {
 	small      uint64 // SO_LINGER 0 after proberBytes at most
 	discarded  uint64 // bytes that nobody read
 	prompt     uint64 // closed here first, less than idleFloor after the last data
+	outrun     uint64 // the peer closed first, or at the same time, as promptly
 	lifetime   time.Duration
 	lifetimes  uint64
 	births     uint64
@@ -129,6 +130,7 @@ func (g *group) merge(o *group) {
 	g.small += o.small
 	g.discarded += o.discarded
 	g.prompt += o.prompt
+	g.outrun += o.outrun
 	g.lifetime += o.lifetime
 	g.lifetimes += o.lifetimes
 	g.births += o.births

@@ -335,6 +335,13 @@ func neverFin() *world {
 	return w
 }
 
+// short is the first few seconds of a world.
+func short(w *world) *world {
+	w.length = 15 * time.Second
+	w.at = slices.DeleteFunc(w.at, func(m moment) bool { return m.ktime > boot+int64(w.length) })
+	return w
+}
+
 func cutShort(end event.EndReason, cut, whole int) *world {
 	w := newWorld(3 * time.Minute)
 	c := connection{process: api, role: event.Server, local: "10.0.0.4:8080", peer: "10.0.9.1", closer: event.CloserLocal, method: event.MethodClose}

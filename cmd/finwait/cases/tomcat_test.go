@@ -9,8 +9,9 @@ import (
 
 const tomcatHome = "/usr/share/tomcat10"
 
-// tomcat starts Debian's Tomcat in a CATALINA_BASE of its own, with one application that is a
-// static page. connector has the attributes of the Connector, beside port and protocol. The access log
+// tomcat starts Debian's Tomcat in a CATALINA_BASE of its own, with an application that is a
+// static page, /, and one that is made anew for each request and longer than Tomcat's buffer, /page.jsp: that one
+// has no Content-Length. connector has the attributes of the Connector, beside port and protocol. The access log
 // is tomcat/logs/access.log; its last column is the Connection header of the request.
 func (h *host) tomcat(port, connector string) *server {
 	h.t.Helper()
@@ -29,6 +30,7 @@ func (h *host) tomcat(port, connector string) *server {
 	h.write("tomcat/conf/catalina.properties", string(properties)+"\ntomcat.util.scan.StandardJarScanFilter.jarsToSkip=*.jar\n")
 	h.write("tomcat/conf/server.xml", strings.NewReplacer("PORT", port, "ATTRIBUTES", connector).Replace(serverXML))
 	h.write("tomcat/webapps/ROOT/index.html", "hello\n")
+	h.write("tomcat/webapps/ROOT/page.jsp", pageJSP)
 	for _, dir := range []string{"temp", "work", "logs"} {
 		h.write("tomcat/"+dir+"/.keep", "")
 	}
@@ -40,6 +42,11 @@ func (h *host) tomcat(port, connector string) *server {
 	s.await("its start", func() bool { return strings.Contains(s.read(s.log), "Server startup in") })
 	return s
 }
+
+const pageJSP = `<%@ page session="false" contentType="text/plain" %>
+<% for (int i = 0; i < 1000; i++) { %>line <%= i %> of the page
+<% } %>
+`
 
 const serverXML = `<?xml version="1.0" encoding="UTF-8"?>
 <Server port="-1" shutdown="SHUTDOWN">

@@ -87,6 +87,20 @@ func (t *trace) timeWaits(which func(*event.Transition) bool) (n int) {
 	return n
 }
 
+// open counts the TIME_WAITs of a program that began in the trace and have not ended: those that ss lists.
+func (t *trace) open(comm string) (n int) {
+	for i := range t.rows {
+		switch r := &t.rows[i]; {
+		case r.Process.Comm.String() != comm:
+		case r.New == event.TimeWait:
+			n++
+		case r.Old == event.TimeWait && !r.Existed:
+			n--
+		}
+	}
+	return n
+}
+
 // agree fails unless two counts of the same thing are equal. Where the host hides some tasks from
 // tracers, as hardened hosts do, a step can fall into one of them; a few of a
 // thousand then differ, and nothing else may.

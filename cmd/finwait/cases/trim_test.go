@@ -43,8 +43,9 @@ func section(heading, pattern string) trim {
 
 var exampleLine = regexp.MustCompile(`^ {6}\d\d:\d\d:`)
 
-// found keeps the first finding with this id, without its examples: they are addresses and times.
-func found(id string) trim {
+// found keeps the first finding with this id, without its examples: they are addresses and times. Lines of
+// evidence that are there in some runs and not in others can be left out.
+func found(id string, without ...string) trim {
 	return func(lines []string) []bool {
 		keep := make([]bool, len(lines))
 		begin := slices.IndexFunc(lines, func(line string) bool { return strings.HasSuffix(line, "["+id+"]") })
@@ -52,7 +53,8 @@ func found(id string) trim {
 			return keep
 		}
 		for i := begin; i < len(lines) && lines[i] != ""; i++ {
-			keep[i] = !exampleLine.MatchString(lines[i])
+			keep[i] = !exampleLine.MatchString(lines[i]) &&
+				!slices.ContainsFunc(without, func(s string) bool { return strings.Contains(lines[i], s) })
 		}
 		return keep
 	}
