@@ -109,13 +109,22 @@ func (h *host) idle(port int) {
 	})
 }
 
+// settled waits until no socket of the host is on its way from one state to another.
+func (h *host) settled() {
+	h.t.Helper()
+	await(h.t, "the sockets of "+h.name+" to settle", func() bool {
+		return h.sockets(0, 0) == h.sockets(0, stateListen)+h.sockets(0, stateTimeWait)+h.sockets(0, stateEstablished)
+	})
+}
+
 // States as /proc/net/tcp has them.
 const (
-	stateTimeWait = 0x06
-	stateListen   = 0x0a
+	stateEstablished = 0x01
+	stateTimeWait    = 0x06
+	stateListen      = 0x0a
 )
 
-// sockets counts the TCP sockets with a local port, in a state, 0 for any.
+// sockets counts the TCP sockets with a local port, in a state; 0 is any of them.
 func (h *host) sockets(port int, state uint64) (n int) {
 	h.t.Helper()
 	out, err := h.command("cat", "/proc/self/net/tcp", "/proc/self/net/tcp6").Output()
@@ -133,7 +142,7 @@ func (h *host) sockets(port int, state uint64) (n int) {
 		if err1 != nil || err2 != nil {
 			continue // the heading
 		}
-		if int(p) == port && (state == 0 || st == state) {
+		if (port == 0 || int(p) == port) && (state == 0 || st == state) {
 			n++
 		}
 	}

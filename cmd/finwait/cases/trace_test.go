@@ -101,6 +101,16 @@ func (t *trace) open(comm string) (n int) {
 	return n
 }
 
+// reused counts the TIME_WAITs whose port connect() took over.
+func (t *trace) reused() (n int) {
+	for i := range t.rows {
+		if w := t.rows[i].TimeWait; w != nil && w.End == event.EndReusedByConnect {
+			n++
+		}
+	}
+	return n
+}
+
 // agree fails unless two counts of the same thing are equal. Where the host hides some tasks from
 // tracers, as hardened hosts do, a step can fall into one of them; a few of a
 // thousand then differ, and nothing else may.
