@@ -3,6 +3,7 @@
 package report
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -158,6 +159,38 @@ func TestRace(t *testing.T) {
 	w.many(40, 70*time.Second, time.Second, c)
 	if f := w.report(t).Findings; len(f) != 0 {
 		t.Errorf("findings: %+v", f)
+	}
+}
+
+// TestReuseLasts: a port range that is full is no trouble where connect() takes ports over from
+// TIME_WAIT, unless they are asked for faster than it may.
+func TestReuseLasts(t *testing.T) {
+	reusing := func(every time.Duration) *Report {
+		w := newWorld(time.Minute, "ip_local_port_range", "32768 33767", "tcp_tw_reuse", "1", "tcp_tw_reuse_delay", "1000")
+		for i := range 2000 {
+			c := connection{
+				process: api, role: event.Client, local: fmt.Sprintf("10.0.0.4:%d", 32768+i%1000), peer: "10.0.3.7:8080", closer: event.CloserLocal,
+				method: event.MethodClose, closed: time.Duration(i) * every,
+			}
+			if i < 1000 {
+				c.end, c.timeWait = event.EndReusedByConnect, 1000*every-20*time.Millisecond
+			}
+			w.connect(c)
+		}
+		w.length = 2000 * every
+		return w.report(t)
+	}
+	r := reusing(2500 * time.Microsecond)
+	if p := r.Ports[0]; p.Reused != 1000 || p.PeakShare() < 0.9 || p.Outlook() != "lasts, by reuse" {
+		t.Errorf("%d reused, %v of the range, %s", p.Reused, p.PeakShare(), p.Outlook())
+	}
+	for _, f := range r.Findings {
+		if f.ID == "ports-nearly-exhausted" {
+			t.Errorf("finding: %+v", f)
+		}
+	}
+	if p := reusing(500 * time.Microsecond).Ports[0]; p.ByReuse {
+		t.Errorf("2000 a second out of 1000 ports: %s", p.Outlook())
 	}
 }
 

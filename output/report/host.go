@@ -23,6 +23,17 @@ func (n *namespace) capacity() int64 {
 	return int64(n.ports.Last) - int64(n.ports.First) + 1
 }
 
+// reuseDelay is how long a port has been in TIME_WAIT before connect() may take it over:
+// tcp_tw_reuse_delay, and a second on kernels without that.
+func (n *namespace) reuseDelay() time.Duration {
+	if n != nil {
+		if ms, err := strconv.ParseUint(n.settings["tcp_tw_reuse_delay"], 10, 32); err == nil {
+			return time.Duration(ms) * time.Millisecond
+		}
+	}
+	return time.Second
+}
+
 func parseRange(s string) (r event.PortRange) {
 	f := strings.Fields(s)
 	if len(f) != 2 {

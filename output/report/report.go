@@ -146,6 +146,7 @@ type Ports struct {
 	Rate      float64        `json:"per_second"`
 	Level     float64        `json:"levels_off_at"`
 	FailsIn   *time.Duration `json:"fails_in_ns,omitempty"`
+	ByReuse   bool           `json:"lasts_by_reuse,omitempty"` // because connect() takes ports over from TIME_WAIT
 	Failed    uint64         `json:"failed_connects"`
 	FirstFail *time.Time     `json:"first_failed_at,omitempty"`
 	Timeline  *Timeline      `json:"timeline,omitempty"`

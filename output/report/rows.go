@@ -132,8 +132,9 @@ func (v *view) ports() (rows []Ports) {
 			t := v.wall(at)
 			row.PeakAt = &t
 		}
-		o := p.outlook(&v.grid, v.first, v.now, capacity, hold)
+		o := p.outlook(&v.grid, v.first, v.now, capacity, hold, ns.reuseDelay())
 		row.Rate, row.Level = round(o.rate), round(o.level)
+		row.ByReuse = o.reuse
 		if o.in >= 0 {
 			row.FailsIn = &o.in
 		}

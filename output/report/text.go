@@ -272,6 +272,8 @@ func (p *Ports) Outlook() string {
 		return "fails in " + Span(*p.FailsIn)
 	case p.Capacity == 0:
 		return "range not known"
+	case p.ByReuse:
+		return "lasts, by reuse"
 	}
 	return "stays at " + Count(int64(p.Level+0.5))
 }
