@@ -248,12 +248,33 @@ static __always_inline void on_closing(struct sock *sk, int old, int new, __u64 
 	emit(&e, e.attribution ? &s->owner : NULL);
 }
 
+/*
+ * close() of a socket that shutdown() had closed before: tcp_close_state() then reports the
+ * state that the socket has already. This is the last that is seen of its owner, who
+ * stays the owner though no descriptor is left to prove it by. Java closes every
+ * connection like this, and so does whoever shuts down first and then closes.
+ */
+static __always_inline void on_closed(struct sock *sk, int state)
+{
+	struct sock_info *s;
+
+	if (state != TCP_FIN_WAIT1 && state != TCP_FIN_WAIT2 && state != TCP_CLOSING &&
+	    state != TCP_LAST_ACK)
+		return;
+	s = recall(sk, cookie_of(sk));
+	if (s && !(s->flags & SOCK_FINAL) && file_is_closing(sk) && may_close(s) &&
+	    own(s, ATTR_CACHED, -1))
+		s->flags |= SOCK_FINAL;
+}
+
 static __always_inline void step(struct sock *sk, int old, int new)
 {
 	__u64 now;
 
-	if (old == new)
+	if (old == new) {
+		on_closed(sk, new);
 		return;
+	}
 	if (new == TCP_LISTEN) {
 		on_listen(sk);
 		return;

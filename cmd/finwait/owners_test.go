@@ -138,6 +138,54 @@ func TestOwnerInherited(t *testing.T) {
 	})
 }
 
+// TestOwnerShutDown: shutdown(), then close(), before the peer has closed: nobody holds a descriptor
+// any more when the rest happens, and it is the closer's all the same. Java closes like this.
+func TestOwnerShutDown(t *testing.T) {
+	for how, let := range map[string]func(client *actor, fd int){
+		"close()": func(client *actor, fd int) { client.do(order{Op: "close", FD: fd}) },
+		"dup2() takes its place": func(client *actor, fd int) {
+			client.do(order{Op: "dup2", FD: client.do(order{Op: "socket"}).FD, To: fd})
+		},
+		"another thread's close()": func(client *actor, fd int) { client.do(order{Op: "close", FD: fd, Aside: true}) },
+	} {
+		t.Run(how, func(t *testing.T) {
+			s := newStage(t)
+			client, server := s.actor("client"), s.actor("server")
+			s.trace()
+			p := link(client, server, server.do(order{Op: "listen", Addr: loopback}))
+			client.do(order{Op: "shutdown", FD: p.clientFD})
+			let(client, p.clientFD)
+			server.do(order{Op: "read_end", FD: p.serverFD})
+			server.do(order{Op: "shutdown", FD: p.serverFD})
+			server.do(order{Op: "close", FD: p.serverFD})
+			s.end()
+			c := s.seen(p.local, p.peer)
+			c.among(t, client)
+			c.exactly(t, event.Established, event.FinWait1, client, event.MethodShutdown)
+			client.is(t, &c.step(t, event.FinWait2, event.TimeWait).Process, "FIN_WAIT2 → TIME_WAIT")
+			s.seen(p.peer, p.local).among(t, server)
+		})
+	}
+	// One process shuts down, another one holds the socket still: it is not the first one's any more.
+	t.Run("a child holds it", func(t *testing.T) {
+		s := newStage(t)
+		client, parent := s.actor("client"), s.actor("parent")
+		s.trace()
+		p := link(client, parent, parent.do(order{Op: "listen", Addr: loopback}))
+		child := parent.spawn("child", p.serverFD)
+		parent.do(order{Op: "shutdown", FD: p.serverFD})
+		parent.do(order{Op: "close", FD: p.serverFD})
+		child.do(order{Op: "close", FD: inheritedFD})
+		client.do(order{Op: "read_end", FD: p.clientFD})
+		client.do(order{Op: "close", FD: p.clientFD})
+		s.end()
+		c := s.seen(p.peer, p.local)
+		c.among(t, parent, child)
+		c.exactly(t, event.Established, event.FinWait1, parent, event.MethodShutdown)
+		child.is(t, &c.step(t, event.FinWait2, event.TimeWait).Process, "FIN_WAIT2 → TIME_WAIT")
+	})
+}
+
 // TestOwnerDup: the descriptor that the owner was seen with is closed, another one is not.
 func TestOwnerDup(t *testing.T) {
 	s := newStage(t)

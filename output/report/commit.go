@@ -90,6 +90,7 @@ func (h *host) close(g *group, c *conn) {
 	if c.bothHere {
 		g.mirrored++
 	}
+	g.mates(c.mate)
 	g.closers[c.closer]++
 	g.methods[c.method]++
 	if aborts(c.method) {
@@ -111,6 +112,8 @@ func (h *host) close(g *group, c *conn) {
 			g.prompt++
 		}
 		g.example(localFirst, c, c.closed, int64(c.idle))
+	case c.closer == event.CloserBoth, c.closer == event.CloserPeer && c.method == event.MethodFin && c.idle != event.Unknown && c.idle < idleFloor:
+		g.outrun++
 	case c.closer == event.CloserPeer && c.method == event.MethodFin && c.idle >= idleFloor:
 		if g.idlePeer == nil {
 			g.idlePeer = new(idles)

@@ -43,9 +43,10 @@ type conn struct {
 
 	program uint32
 	pid     uint32
-	since   int64 // ktime of the entry into state
-	opened  int64 // ktime; 0 unknown
-	closed  int64 // ktime of the first closing step
+	mate    uint32 // the program at the other end, when that is on this host
+	since   int64  // ktime of the entry into state
+	opened  int64  // ktime; 0 unknown
+	closed  int64  // ktime of the first closing step
 	idle    time.Duration
 	unread  int64
 	sent    int64

@@ -95,9 +95,13 @@ func (v *view) unreadFindings() (out []Finding) {
 			Means:    "The kernel answers such a close() with an RST instead of a FIN. The peer gets ECONNRESET, and may lose what this side sent last: an RST also discards what the peer had not read yet.",
 			Not:      []string{"Do not set SO_LINGER to wait: the RST comes all the same."},
 		}
-		if g.role == event.Client {
+		switch {
+		case g.role == event.Client && v.processes.list[g.program].server:
+			f.Means += " In a proxy it is what clients leave who give up: the response arrives, and nobody waits for it."
+			f.Change = []string{"See whether clients give up, and when: nginx logs status 499, HAProxy a termination state that begins with C. Then answer faster, or have them wait longer."}
+		case g.role == event.Client:
 			f.Change = []string{"Read responses to their end before closing; where the rest is not wanted, shutdown() the sending side and read until the peer closes."}
-		} else {
+		default:
 			f.Change = []string{"Read the request to its end before the error response and close (413, 401, …), or shutdown() the sending side and drain what comes for a moment: nginx `lingering_close`."}
 		}
 		f.Examples = v.examples(g.examples[unreadData], func(n int64) string { return size(n) + " unread" })
@@ -117,11 +121,13 @@ func (v *view) cutFindings() (out []Finding) {
 		ended += n
 	}
 	ended -= w.ended[event.EndOverflow]
+	// Those that run out do so after a minute: in a short trace only the others have ended.
+	ended += uint64(max(w.alive, 0))
 	if n := w.ended[event.EndReset]; n >= enoughHarm && float64(n) >= cutShare*float64(ended) {
 		f := Finding{
 			ID: "time-wait-cut-by-rst", Severity: Info,
 			Title:    fmt.Sprintf("An RST ended %s of %s early", Percent(float64(n), float64(ended)), plural(ended, "TIME_WAIT")),
-			Evidence: []string{fmt.Sprintf("%s that ended were ended by an RST.", some(n, ended, "TIME_WAIT"))},
+			Evidence: []string{fmt.Sprintf("%s were ended by an RST.", some(n, ended, "TIME_WAIT"))},
 			Means: "The peer, or a firewall or NAT on the way that forgot the connection, answered a segment with RST. The kernel then drops TIME_WAIT, unless tcp_rfc1337 is set, " +
 				"and a late segment of the old connection could be taken for one of the new.",
 			Change: []string{"Find who sends the RST: an idle timeout of a firewall shorter than the connections', or peers that close with SO_LINGER 0 or data unread.", "Where old segments are a risk: net.ipv4.tcp_rfc1337=1 ignores these RSTs."},
@@ -133,7 +139,7 @@ func (v *view) cutFindings() (out []Finding) {
 		f := Finding{
 			ID: "time-wait-cut-by-syn", Severity: Info,
 			Title:    fmt.Sprintf("Peers reopened %s of %s early", Percent(float64(n), float64(ended)), plural(ended, "TIME_WAIT")),
-			Evidence: []string{fmt.Sprintf("%s that ended were ended by a new SYN from the same address and port.", some(n, ended, "TIME_WAIT"))},
+			Evidence: []string{fmt.Sprintf("%s were ended by a new SYN from the same address and port.", some(n, ended, "TIME_WAIT"))},
 			Means:    "Clients come back from the same port within a minute: they are short of ports, use fixed ones, or share one address behind a NAT. The kernel accepts a SYN that is newer by timestamp or sequence number, and this is safe; others are answered with an ACK, and wait.",
 			Change:   []string{"Nothing on this side. If clients see slow connects, they are the ones to keep connections open, or the NAT needs more addresses."},
 			Not:      []string{"Do not try to shorten TIME_WAIT here: what ends it early is the clients' hurry."},

@@ -14,8 +14,24 @@ func (g *group) local() uint64 {
 	return g.methods[event.MethodClose] + g.methods[event.MethodShutdown] + g.methods[event.MethodExit]
 }
 
+// served reports whether the connections lived as long as if they had carried more than one
+// request, on average: those that live for one are over in less.
+func (g *group) served() bool {
+	return g.lifetimes > 0 && g.lifetime/time.Duration(g.lifetimes) >= idleFloor
+}
+
+// closesFirst reports whether this side is, as a rule, the one that closes first. When both
+// close as soon as the response is over it is a race, which this side does not win each time.
+func (g *group) closesFirst() bool {
+	n := g.closers[event.CloserLocal]
+	return float64(n) >= mostly*float64(g.closes) || n*2 >= g.closes && float64(n+g.outrun) >= mostly*float64(g.closes)
+}
+
 func (v *view) firstEvidence(g *group) []string {
 	lines := []string{fmt.Sprintf("%s closed first by this side, %s; %s by the peer.", some(g.closers[event.CloserLocal], g.closes, "connection"), perSecond(g.closers[event.CloserLocal], asDuration(g.last-g.first)), Count(g.closers[event.CloserPeer]))}
+	if float64(g.outrun) > (1-mostly)/2*float64(g.closes) {
+		lines = append(lines, fmt.Sprintf("Both close as soon as a response is over: %s times the peer was as quick, or quicker.", Count(g.outrun)))
+	}
 	if g.lifetimes > 0 {
 		lines = append(lines, "They lived "+Span(g.lifetime/time.Duration(g.lifetimes))+" on average.")
 	}
@@ -26,25 +42,32 @@ func (v *view) firstEvidence(g *group) []string {
 func (v *view) clientFirst() (out []Finding) {
 	for _, g := range v.clients {
 		n := g.closers[event.CloserLocal]
-		if g.role != event.Client || g.program <= otherPrograms || g.prompt < enoughCloses || float64(n) < mostly*float64(g.closes) ||
+		if g.role != event.Client || g.program <= otherPrograms || g.prompt < enoughCloses || !g.closesFirst() ||
 			g.prompt*2 < n || g.births*2 < g.prompt {
 			continue
+		}
+		pressed, used := v.groupPressed(g), g.served()
+		if used && !pressed {
+			continue // a connection has an end some time: it served a while, and ports are plenty
 		}
 		f := Finding{ID: "client-closes-first", Severity: Info, Evidence: v.firstEvidence(g)}
 		who, peer := v.who(g.program), peerName(g)
 		f.Evidence = append(f.Evidence, fmt.Sprintf("%s of them within %s of the last data: not an idle timeout. Each kept a local port for a minute.", Count(g.prompt), Span(idleFloor)))
-		if v.processes.list[g.program].server {
+		switch x := v.processes.list[g.program]; {
+		case x.server:
 			f.Title = fmt.Sprintf("%s, a proxy, closes its upstream connections to %s first", who, peer)
 			f.Means = "The proxy does not keep its upstream connections, or keeps fewer idle ones than it needs and closes the surplus. Every request then costs a handshake, and a local port for a minute."
-			f.Change = []string{
-				"Give the upstream pool room for the connections in use at a time: nginx `keepalive N` with `proxy_http_version 1.1` and an empty Connection header; HAProxy `http-reuse` and `pool-max-conn`; Envoy no `max_requests_per_connection`; Go `MaxIdleConnsPerHost` (default 2).",
-			}
-		} else {
+			f.Change = []string{poolAdvice(x.comm.String())}
+		default:
 			f.Title = fmt.Sprintf("%s closes its connections to %s first, right after use", who, peer)
 			f.Means = "Each request opens a connection and closes it: keep-alive is off, the pool is too small, or responses are not read to their end and so cannot be reused. Each close costs a local port for a minute."
 			f.Change = []string{
 				"Keep connections open between requests: one client object for all of them, a pool as large as the requests at a time (Go `MaxIdleConnsPerHost`, default 2), and read every response to its end before closing it.",
 			}
+		}
+		if used {
+			f.Means = "The connections serve for a while and are closed right after their last use, not when idle: a limit of requests or of time for each connection, a pool that shrinks, or clients that give up. Each close costs a local port for a minute."
+			f.Change = append([]string{"Raise such a limit where there is one: nginx upstream `keepalive_requests` and `keepalive_time`, Envoy `max_requests_per_connection`, HikariCP `maxLifetime`."}, f.Change...)
 		}
 		for i := range v.budgeted {
 			p := &v.budgeted[i]
@@ -66,11 +89,25 @@ func (v *view) clientFirst() (out []Finding) {
 	return out
 }
 
+// poolAdvice is how a proxy is given room for its upstream connections.
+func poolAdvice(comm string) string {
+	const what = "Give the upstream pool room for the connections in use at a time"
+	switch comm {
+	case "nginx":
+		return what + ": `keepalive N` in the upstream block, idle connections for each worker, with `proxy_http_version 1.1` and `proxy_set_header Connection \"\"`."
+	case "haproxy":
+		return what + ": `http-reuse`, and no `pool-max-conn` below it on the server line."
+	case "envoy":
+		return what + ": no `max_requests_per_connection`, and `idle_timeout` below the upstream's."
+	}
+	return what + ": nginx `keepalive N` with `proxy_http_version 1.1` and an empty Connection header; HAProxy `http-reuse` and `pool-max-conn`; Envoy no `max_requests_per_connection`; Go `MaxIdleConnsPerHost` (default 2)."
+}
+
 // serverFirst: a server closes right after the response.
 func (v *view) serverFirst() (out []Finding) {
 	for _, g := range v.servers {
 		n := g.closers[event.CloserLocal]
-		if g.program <= otherPrograms || g.prompt < enoughCloses || float64(n) < mostly*float64(g.closes) || g.prompt*2 < n || g.births*2 < g.prompt {
+		if g.program <= otherPrograms || g.prompt < enoughCloses || !g.closesFirst() || g.prompt*2 < n || g.births*2 < g.prompt || g.served() {
 			continue
 		}
 		f := Finding{
@@ -79,7 +116,8 @@ func (v *view) serverFirst() (out []Finding) {
 			Means: "The server does not keep connections for another request: HTTP/1.0, `Connection: close`, keep-alive switched off, or one request per connection by design. " +
 				"Its TIME_WAITs cost memory only, no local port; the cost is a handshake for every request, at both ends.",
 			Change: []string{
-				"Switch keep-alive on and let clients close idle connections first: nginx `keepalive_timeout` and `keepalive_requests`; for HTTP/1.0 clients, upgrade them.",
+				"If clients ask for it, by HTTP/1.0 or `Connection: close`, the change is theirs. nginx asks its upstreams for it unless told otherwise: `keepalive N` in the upstream block, `proxy_http_version 1.1` and `proxy_set_header Connection \"\"`.",
+				"Otherwise switch keep-alive on and let clients close idle connections first: nginx `keepalive_timeout` and `keepalive_requests`, Tomcat `keepAliveTimeout` and `maxKeepAliveRequests`.",
 				"If one request per connection is the protocol, leave it: TIME_WAIT on a server is harmless.",
 			},
 			Not: []string{
@@ -88,6 +126,9 @@ func (v *view) serverFirst() (out []Finding) {
 			},
 		}
 		f.Evidence = append(f.Evidence, fmt.Sprintf("%s of them within %s of the last data: not an idle timeout.", Count(g.prompt), Span(idleFloor)))
+		if g.mate > otherPrograms {
+			f.Evidence = append(f.Evidence, fmt.Sprintf("The client is %s, on this host too.", v.who(g.mate)))
+		}
 		f.Examples = v.examples(g.examples[localFirst], noteSpan("idle for"))
 		c := v.choose(g)
 		c.closer = event.CloserLocal

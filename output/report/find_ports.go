@@ -26,7 +26,7 @@ func (v *view) portFindings() (out []Finding) {
 		p := &v.budgeted[i]
 		share := p.PeakShare()
 		failsSoon := p.FailsIn != nil && *p.FailsIn <= soon
-		if p.Failed == 0 && share < portsHigh && !failsSoon {
+		if p.Failed == 0 && (share < portsHigh || p.ByReuse) && !failsSoon {
 			continue
 		}
 		f := Finding{ID: "ports-nearly-exhausted", Severity: Warning}

@@ -3,6 +3,7 @@
 package report
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -35,6 +36,8 @@ func TestFindings(t *testing.T) {
 		{"nothing", newWorld(time.Minute), nil},
 		{"healthy", healthy, nil},
 		{"proxy, pool too small, ports plenty", smallPool(20), []string{"info client-closes-first"}},
+		{"proxy, connections that served for a while", worn(20), nil},
+		{"the same, half of the ports", worn(250), []string{"warning client-closes-first", "info tw-reuse-would-help", "info tcp-tw-recycle-is-gone"}},
 		{"proxy, pool too small, half of the ports", smallPool(250), []string{"warning client-closes-first", "info tw-reuse-would-help", "info tcp-tw-recycle-is-gone"}},
 		{"proxy, pool too small, most ports", smallPool(350), []string{
 			"warning ports-nearly-exhausted", "warning client-closes-first", "info tw-reuse-would-help", "info tcp-tw-recycle-is-gone"}},
@@ -63,6 +66,7 @@ func TestFindings(t *testing.T) {
 		{"cut short by RST", cutShort(event.EndReset, 30, 100), []string{"info server-closes-first", "info time-wait-cut-by-rst"}},
 		{"cut short by SYN", cutShort(event.EndReusedBySyn, 30, 100), []string{"info server-closes-first", "info time-wait-cut-by-syn"}},
 		{"a few RSTs are no habit", cutShort(event.EndReset, 8, 100), []string{"info server-closes-first"}},
+		{"a few, and the rest have not run out yet", short(cutShort(event.EndReusedBySyn, 30, 1000)), []string{"info server-closes-first"}},
 		{"restarted", restarts, []string{"info keepalive-shorter-than-clients", "info time-wait-restarted"}},
 		{"tcp_fin_timeout lowered", withSettings(serverFirst(), "tcp_fin_timeout", "15"), []string{"info server-closes-first", "info fin-timeout-is-not-time-wait"}},
 		{"events lost", lossy, []string{"warning trace-incomplete"}},
@@ -88,5 +92,136 @@ func TestFindings(t *testing.T) {
 				t.Errorf("findings:\n got %q\nwant %q", got, test.want)
 			}
 		})
+	}
+}
+
+// TestPoolAdvice: a program that is known is told its own settings, and no others.
+func TestPoolAdvice(t *testing.T) {
+	for _, test := range []struct{ comm, has, lacks string }{
+		{"nginx", "proxy_set_header", "Envoy"},
+		{"haproxy", "http-reuse", "nginx"},
+		{"envoy", "max_requests_per_connection", "HAProxy"},
+		{"traefik", "MaxIdleConnsPerHost", "\x00"},
+	} {
+		if s := poolAdvice(test.comm); !strings.Contains(s, test.has) || strings.Contains(s, test.lacks) {
+			t.Errorf("%s: %s", test.comm, s)
+		}
+	}
+}
+
+// TestMate: where both ends are on this host, the finding about the one names the other,
+// and the table says which side the TIME_WAITs cost a port.
+func TestMate(t *testing.T) {
+	w := newWorld(2 * time.Minute)
+	w.many(100, 0, time.Second, connection{
+		process: api, peerProcess: nginx, role: event.Server, local: "127.0.0.1:8080", peer: "127.0.0.1", closer: event.CloserLocal, method: event.MethodShutdown,
+	})
+	w.many(100, 0, time.Second, connection{
+		process: nginx, peerProcess: api, role: event.Client, local: "127.0.0.1", peer: "127.0.0.1:8080", closer: event.CloserPeer, method: event.MethodFin,
+	})
+	r := w.report(t)
+	if len(r.Findings) != 1 || !slices.Contains(r.Findings[0].Evidence, "The client is nginx, on this host too.") {
+		t.Errorf("findings: %+v", r.Findings)
+	}
+	for _, c := range r.Closers {
+		if want := map[string]string{"api": "nginx", "nginx": "api"}[c.Process.Comm]; c.Mate == nil || c.Mate.Comm != want {
+			t.Errorf("the peer of %s is %+v", c.Process.Comm, c.Mate)
+		}
+	}
+	if tw := r.TimeWait[0]; tw.Born != 100 || tw.Ports != 0 {
+		t.Errorf("%d TIME_WAITs, %d with a port", tw.Born, tw.Ports)
+	}
+	// A second program at the other end: nobody is named.
+	w.many(1, 0, time.Second, connection{
+		process: api, peerProcess: probe, role: event.Server, local: "127.0.0.1:8080", peer: "127.0.0.1", closer: event.CloserLocal, method: event.MethodClose,
+	})
+	if r := w.report(t); r.Closers[0].Mate != nil {
+		t.Errorf("one of two was named: %+v", r.Closers[0].Mate)
+	}
+}
+
+// TestRace: both sides close right after the response, and it is a matter of microseconds
+// who is first. The habit is the same.
+func TestRace(t *testing.T) {
+	w := newWorld(2 * time.Minute)
+	c := connection{process: api, role: event.Server, local: "10.0.0.4:8080", peer: "10.0.9.1", closer: event.CloserLocal, method: event.MethodClose}
+	w.many(70, 0, time.Second, c)
+	c.closer, c.method, c.peer = event.CloserPeer, event.MethodFin, "10.0.9.1"
+	w.many(40, 70*time.Second, time.Second, c)
+	f := w.report(t).Findings
+	if len(f) != 1 || f[0].ID != "server-closes-first" || !strings.Contains(strings.Join(f[0].Evidence, "\n"), "40 times the peer was as quick") {
+		t.Errorf("findings: %+v", f)
+	}
+	// Peers that take their time are another habit.
+	w = newWorld(2 * time.Minute)
+	w.many(70, 0, time.Second, connection{process: api, role: event.Server, local: "10.0.0.4:8080", peer: "10.0.9.1", closer: event.CloserLocal, method: event.MethodClose})
+	c.idle = 7 * time.Second
+	w.many(40, 70*time.Second, time.Second, c)
+	if f := w.report(t).Findings; len(f) != 0 {
+		t.Errorf("findings: %+v", f)
+	}
+}
+
+// TestReuseLasts: a port range that is full is no trouble where connect() takes ports over from
+// TIME_WAIT, unless they are asked for faster than it may.
+func TestReuseLasts(t *testing.T) {
+	reusing := func(every time.Duration) *Report {
+		w := newWorld(time.Minute, "ip_local_port_range", "32768 33767", "tcp_tw_reuse", "1", "tcp_tw_reuse_delay", "1000")
+		for i := range 2000 {
+			c := connection{
+				process: api, role: event.Client, local: fmt.Sprintf("10.0.0.4:%d", 32768+i%1000), peer: "10.0.3.7:8080", closer: event.CloserLocal,
+				method: event.MethodClose, closed: time.Duration(i) * every,
+			}
+			if i < 1000 {
+				c.end, c.timeWait = event.EndReusedByConnect, 1000*every-20*time.Millisecond
+			}
+			w.connect(c)
+		}
+		w.length = 2000 * every
+		return w.report(t)
+	}
+	r := reusing(2500 * time.Microsecond)
+	if p := r.Ports[0]; p.Reused != 1000 || p.PeakShare() < 0.9 || p.Outlook() != "lasts, by reuse" {
+		t.Errorf("%d reused, %v of the range, %s", p.Reused, p.PeakShare(), p.Outlook())
+	}
+	for _, f := range r.Findings {
+		if f.ID == "ports-nearly-exhausted" {
+			t.Errorf("finding: %+v", f)
+		}
+	}
+	if p := reusing(500 * time.Microsecond).Ports[0]; p.ByReuse {
+		t.Errorf("2000 a second out of 1000 ports: %s", p.Outlook())
+	}
+}
+
+// TestOutlookFailing: where connects fail, they are not about to: connections that stay
+// open hold the few ports that the trace shows free.
+func TestOutlookFailing(t *testing.T) {
+	w := newWorld(30*time.Second, "ip_local_port_range", "32768 33767")
+	w.many(995, 0, 20*time.Millisecond, connection{
+		process: nginx, role: event.Client, local: "10.0.0.4", peer: "10.0.3.7:8080", closer: event.CloserLocal, method: event.MethodClose,
+	})
+	w.refuse(25*time.Second, nginx, "10.0.3.7:8080")
+	r := w.report(t)
+	if p := r.Ports[0]; p.FailsIn == nil || *p.FailsIn != 0 || p.Outlook() != "fails now" {
+		t.Errorf("fails in %v: %s", p.FailsIn, p.Outlook())
+	}
+}
+
+// TestUnreadProxy: a proxy does not read a response that nobody waits for any more. It is not
+// to be told to read it.
+func TestUnreadProxy(t *testing.T) {
+	w := newWorld(time.Minute)
+	w.many(12, 0, time.Second, connection{
+		process: nginx, role: event.Client, local: "10.0.0.4", peer: "10.0.3.7:8080", closer: event.CloserLocal, method: event.MethodUnreadData, unread: 400,
+	})
+	if f := w.report(t).Findings; len(f) != 1 || !strings.Contains(f[0].Change[0], "Read responses to their end") {
+		t.Errorf("a client: %+v", f)
+	}
+	w.many(12, 0, time.Second, connection{
+		process: nginx, role: event.Server, local: "10.0.0.4:80", peer: "192.0.2.9", closer: event.CloserPeer, method: event.MethodFin,
+	})
+	if f := w.report(t).Findings; len(f) != 1 || !strings.Contains(f[0].Change[0], "499") {
+		t.Errorf("a proxy: %+v", f)
 	}
 }

@@ -75,12 +75,14 @@ type group struct {
 	groupKey
 	closes     uint64
 	mirrored   uint64 // of closes: the other end is on this host too
+	mate       uint32 // the program at the other ends, on this host; otherPrograms: more than one
 	closers    [5]uint64
 	methods    [16]uint64
 	aborted    uint64
 	small      uint64 // SO_LINGER 0 after proberBytes at most
 	discarded  uint64 // bytes that nobody read
 	prompt     uint64 // closed here first, less than idleFloor after the last data
+	outrun     uint64 // the peer closed first, or at the same time, as promptly
 	lifetime   time.Duration
 	lifetimes  uint64
 	births     uint64
@@ -117,6 +119,7 @@ func aborts(m event.Method) bool {
 func (g *group) merge(o *group) {
 	g.closes += o.closes
 	g.mirrored += o.mirrored
+	g.mates(o.mate)
 	for i := range o.closers {
 		g.closers[i] += o.closers[i]
 	}
@@ -127,6 +130,7 @@ func (g *group) merge(o *group) {
 	g.small += o.small
 	g.discarded += o.discarded
 	g.prompt += o.prompt
+	g.outrun += o.outrun
 	g.lifetime += o.lifetime
 	g.lifetimes += o.lifetimes
 	g.births += o.births
@@ -161,6 +165,17 @@ func mergeIdles(x, o *idles) *idles {
 	}
 	x.merge(o)
 	return x
+}
+
+// mates takes note of who is at the other end.
+func (g *group) mates(program uint32) {
+	switch {
+	case program == unknownProgram || g.mate == program:
+	case g.mate == unknownProgram:
+		g.mate = program
+	default:
+		g.mate = otherPrograms
+	}
 }
 
 // groups is a bounded table: when it is full, the smaller half is added to one group

@@ -23,6 +23,17 @@ func (n *namespace) capacity() int64 {
 	return int64(n.ports.Last) - int64(n.ports.First) + 1
 }
 
+// reuseDelay is how long a port has been in TIME_WAIT before connect() may take it over:
+// tcp_tw_reuse_delay, and a second on kernels without that.
+func (n *namespace) reuseDelay() time.Duration {
+	if n != nil {
+		if ms, err := strconv.ParseUint(n.settings["tcp_tw_reuse_delay"], 10, 32); err == nil {
+			return time.Duration(ms) * time.Millisecond
+		}
+	}
+	return time.Second
+}
+
 func parseRange(s string) (r event.PortRange) {
 	f := strings.Fields(s)
 	if len(f) != 2 {
@@ -86,7 +97,7 @@ func (h *host) transition(t *event.Transition) {
 	if c == nil {
 		c = h.begin(k, t)
 	}
-	c.update(t)
+	h.update(c, t)
 	c.inTimeWait = c.inTimeWait || t.New == event.TimeWait
 	if t.Process.Known() && (c.program == unknownProgram || c.attribution != event.Exact || t.Attribution == event.Exact) {
 		c.program, c.pid, c.attribution = h.processes.intern(&t.Process), t.Process.PID, t.Attribution
@@ -96,6 +107,7 @@ func (h *host) transition(t *event.Transition) {
 		h.timeWaits.enter(&h.grid, t.KTime, c.partial && c.existed)
 		if c.ports != nil {
 			c.ports.births++
+			h.timeWaits.ports++
 		}
 	}
 	if t.New == event.Close {
@@ -152,12 +164,15 @@ func (c *conn) portsKey() portsKey {
 }
 
 // update takes what a step says of its connection.
-func (c *conn) update(t *event.Transition) {
+func (h *host) update(c *conn, t *event.Transition) {
 	if t.Closer != event.CloserUnknown {
 		c.closer, c.method = t.Closer, t.Method
 	}
 	if t.Role != event.RoleUnknown {
 		c.role = t.Role
+	}
+	if c.mate == unknownProgram {
+		c.mate = h.processes.intern(&t.PeerProcess)
 	}
 	c.timestamps = max(c.timestamps, t.Timestamps)
 	c.unread = max(c.unread, t.Unread)

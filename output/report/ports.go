@@ -102,11 +102,12 @@ type outlook struct {
 	rate  float64       // connections a second, of late
 	level float64       // ports in use once as many expire as are taken
 	in    time.Duration // until connect() fails at that rate; Unknown: it does not
+	reuse bool          // it does not because it takes ports over from TIME_WAIT
 }
 
 // outlook projects: each connection that goes through TIME_WAIT takes its port for
-// another minute.
-func (p *ports) outlook(g *grid, from, until int64, capacity int64, hold time.Duration) outlook {
+// another minute, or until connect() takes it over, which it may after reuse.
+func (p *ports) outlook(g *grid, from, until int64, capacity int64, hold, reuse time.Duration) outlook {
 	o := outlook{in: event.Unknown}
 	length := until - max(from, until-int64(recent))
 	taken := int64(p.taken)
@@ -118,6 +119,11 @@ func (p *ports) outlook(g *grid, from, until int64, capacity int64, hold time.Du
 		length = int64(time.Second)
 	}
 	o.rate = float64(taken) / (float64(length) / 1e9)
+	if p.reused > 0 && p.failed == 0 && o.rate*reuse.Seconds() < float64(capacity) {
+		// It finds one as long as not all of them were taken within that time.
+		o.level, o.reuse = min(o.rate*hold.Seconds(), float64(capacity)), true
+		return o
+	}
 	// Ports that were reused within TIME_WAIT were not taken from the rest.
 	share := 1.0
 	if p.taken > 0 {
@@ -128,7 +134,8 @@ func (p *ports) outlook(g *grid, from, until int64, capacity int64, hold time.Du
 	if capacity <= 0 || o.level < float64(capacity) || spend <= 0 {
 		return o
 	}
-	if p.now >= capacity {
+	// Connections that stay open hold the rest: what has failed already is not about to.
+	if p.now >= capacity || p.failed > 0 && float64(p.now) >= portsFull*float64(capacity) {
 		o.in = 0
 		return o
 	}

@@ -81,7 +81,8 @@ type Closers struct {
 	Peer      string            `json:"peer"`
 	LocalPort uint16            `json:"local_port,omitempty"` // of a server
 	Closes    uint64            `json:"closes"`
-	SameHost  uint64            `json:"same_host"` // of them: the other end is counted too, in its own row
+	SameHost  uint64            `json:"same_host"`              // of them: the other end is counted too, in its own row
+	Mate      *Program          `json:"peer_process,omitempty"` // the one program at the other ends, when that is on this host
 	Closers   map[string]uint64 `json:"closers"`
 	Aborted   uint64            `json:"aborted"`
 	Methods   map[string]uint64 `json:"methods"`
@@ -92,6 +93,7 @@ type Closers struct {
 type TimeWait struct {
 	Host     string            `json:"host,omitempty"`
 	Born     uint64            `json:"born"`
+	Ports    uint64            `json:"keep_local_port"` // of them: connect() was called here
 	Live     int64             `json:"live"`
 	Peak     int64             `json:"peak"`
 	PeakAt   *time.Time        `json:"peak_at,omitempty"`
@@ -144,6 +146,7 @@ type Ports struct {
 	Rate      float64        `json:"per_second"`
 	Level     float64        `json:"levels_off_at"`
 	FailsIn   *time.Duration `json:"fails_in_ns,omitempty"`
+	ByReuse   bool           `json:"lasts_by_reuse,omitempty"` // because connect() takes ports over from TIME_WAIT
 	Failed    uint64         `json:"failed_connects"`
 	FirstFail *time.Time     `json:"first_failed_at,omitempty"`
 	Timeline  *Timeline      `json:"timeline,omitempty"`

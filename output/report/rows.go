@@ -52,6 +52,10 @@ func (v *view) closers() (rows []Closers) {
 				c.Peer += ", port " + strconv.Itoa(int(g.port))
 			}
 		}
+		if g.mate > otherPrograms {
+			mate := v.program(g.mate)
+			c.Mate = &mate
+		}
 		if g.role == event.Server {
 			c.LocalPort = g.port
 		}
@@ -77,7 +81,7 @@ func (v *view) closers() (rows []Closers) {
 func (v *view) timeWait() TimeWait {
 	w := &v.timeWaits
 	out := TimeWait{
-		Host: v.label(), Born: w.born, Live: w.alive, Peak: w.peak,
+		Host: v.label(), Born: w.born, Ports: w.ports, Live: w.alive, Peak: w.peak,
 		Length: length(w.length), Late: length(w.late), Ends: map[string]uint64{},
 		Restarts: w.restarts, Restart: w.restarted, Bars: bars(w.length),
 	}
@@ -128,8 +132,9 @@ func (v *view) ports() (rows []Ports) {
 			t := v.wall(at)
 			row.PeakAt = &t
 		}
-		o := p.outlook(&v.grid, v.first, v.now, capacity, hold)
+		o := p.outlook(&v.grid, v.first, v.now, capacity, hold, ns.reuseDelay())
 		row.Rate, row.Level = round(o.rate), round(o.level)
+		row.ByReuse = o.reuse
 		if o.in >= 0 {
 			row.FailsIn = &o.in
 		}

@@ -204,8 +204,17 @@ func smallPool(rate int) *world {
 		process: nginx, role: event.Server, local: "10.0.0.4:80", peer: "192.0.2.9", closer: event.CloserPeer, method: event.MethodFin, idle: 12 * time.Second,
 		lived: 30 * time.Second,
 	})
-	w.many(rate*180, 0, time.Second/time.Duration(rate), connection{
+	w.many(rate*180, 0, time.Second/time.Duration(max(rate, 1)), connection{
 		process: nginx, role: event.Client, local: "10.0.0.4", peer: "10.0.3.7:8080", closer: event.CloserLocal, method: event.MethodClose,
+	})
+	return w
+}
+
+// worn is a proxy whose upstream connections come to a limit of requests.
+func worn(rate int) *world {
+	w := smallPool(0)
+	w.many(rate*180, 0, time.Second/time.Duration(rate), connection{
+		process: nginx, role: event.Client, local: "10.0.0.4", peer: "10.0.3.7:8080", closer: event.CloserLocal, method: event.MethodClose, lived: 3 * time.Second,
 	})
 	return w
 }
@@ -323,6 +332,13 @@ func neverFin() *world {
 	w.many(9, 0, time.Second, connection{
 		process: api, role: event.Client, local: "10.0.0.4", peer: "10.0.3.7:8080", closer: event.CloserLocal, method: event.MethodClose, noPassive: -1,
 	})
+	return w
+}
+
+// short is the first few seconds of a world.
+func short(w *world) *world {
+	w.length = 15 * time.Second
+	w.at = slices.DeleteFunc(w.at, func(m moment) bool { return m.ktime > boot+int64(w.length) })
 	return w
 }
 

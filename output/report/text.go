@@ -162,8 +162,12 @@ func (t *text) closers() {
 		if c.LocalPort != 0 {
 			port = strconv.Itoa(int(c.LocalPort))
 		}
+		peer := c.Peer
+		if c.Mate != nil {
+			peer += " " + c.Mate.Name()
+		}
 		row := []string{
-			c.Process.Name(), cmp.Or(c.Role, "-"), port, c.Peer, Count(c.Closes),
+			c.Process.Name(), cmp.Or(c.Role, "-"), port, peer, Count(c.Closes),
 			share("local"), share("peer"), share("both"), share("kernel"), Count(c.Aborted), Methods(c.Methods),
 		}
 		heads, row = t.hosted(heads, c.Host, row)
@@ -196,6 +200,9 @@ func (t *text) timeWaits() {
 			peak = " at " + w.PeakAt.Format(time.TimeOnly) + " UTC"
 		}
 		t.line("  %s began; %s alive at the end, %s at peak%s.", Count(w.Born), Count(w.Live), Count(w.Peak), peak)
+		if w.Born > 0 {
+			t.line("  %s", w.Spent())
+		}
 		if l := w.Length; l != nil {
 			t.line("  Length: p50 %s, p90 %s, p99 %s, max %s, of %s that ended.", Span(l.P50), Span(l.P90), Span(l.P99), Span(l.Max), Count(l.Count))
 		}
@@ -209,6 +216,17 @@ func (t *text) timeWaits() {
 			t.line("  The kernel's timer was late by p50 %s, p99 %s, max %s.", Span(l.P50), Span(l.P99), Span(l.Max))
 		}
 	}
+}
+
+// Spent says how many of the TIME_WAITs cost more than memory.
+func (w *TimeWait) Spent() string {
+	switch w.Ports {
+	case 0:
+		return "None of them keeps a local port from connect(): this side was connected to. They cost memory only."
+	case w.Born:
+		return "Each keeps a local port from connect(): this side called it."
+	}
+	return Count(w.Ports) + " of them keep a local port from connect(), which this side called; the others cost memory only."
 }
 
 func (t *text) ports() {
@@ -254,6 +272,8 @@ func (p *Ports) Outlook() string {
 		return "fails in " + Span(*p.FailsIn)
 	case p.Capacity == 0:
 		return "range not known"
+	case p.ByReuse:
+		return "lasts, by reuse"
 	}
 	return "stays at " + Count(int64(p.Level+0.5))
 }

@@ -17,6 +17,7 @@ type timeWaits struct {
 	peak      int64
 	peakAt    int64 // ktime
 	born      uint64
+	ports     uint64 // of them: on the side that called connect()
 	ended     [10]uint64
 	restarts  uint64
 	restarted uint64                  // TIME_WAITs that were
