@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/btf"
@@ -129,9 +130,13 @@ func prefix(p netip.Prefix) (addr, mask [2]uint64) {
 	return [2]uint64{ne.Uint64(a[:8]), ne.Uint64(a[8:])}, [2]uint64{ne.Uint64(m[:8]), ne.Uint64(m[8:])}
 }
 
-// load loads the named programs, which share the maps. The first program that is
-// loaded settles which helpers this kernel has.
+// load loads the named programs that are not loaded yet; all share the maps. The first
+// program that is loaded settles which helpers this kernel has.
 func (o *objects) load(names []string) error {
+	names = slices.DeleteFunc(slices.Clone(names), func(name string) bool { return o.programs[name] != nil })
+	if len(names) == 0 {
+		return nil
+	}
 	if len(o.programs) > 0 {
 		return o.loadWith(names, o.helpers)
 	}
@@ -172,9 +177,6 @@ func (o *objects) loadWith(names []string, h helpers) error {
 	}
 	defer coll.Close()
 	for _, name := range names {
-		if again := o.programs[name]; again != nil {
-			again.Close() // loaded before, and not attached
-		}
 		o.programs[name] = coll.DetachProgram(name)
 	}
 	return nil
@@ -187,10 +189,13 @@ func flag(b bool) uint8 {
 	return 0
 }
 
-// attach attaches loaded programs, in order, all or none.
+// attach attaches loaded programs that are not attached yet, in order, all or none.
 func (o *objects) attach(names []string) error {
-	var made []link.Link
+	made := map[string]link.Link{}
 	for _, name := range names {
+		if o.attached[name] {
+			continue
+		}
 		l, err := link.AttachTracing(link.TracingOptions{Program: o.programs[name]})
 		if err != nil {
 			for _, l := range made {
@@ -198,10 +203,10 @@ func (o *objects) attach(names []string) error {
 			}
 			return fmt.Errorf("attach %s: %w", name, err)
 		}
-		made = append(made, l)
+		made[name] = l
 	}
-	o.links = append(o.links, made...)
-	for _, name := range names {
+	for name, l := range made {
+		o.links = append(o.links, l)
 		o.attached[name] = true
 	}
 	return nil

@@ -96,6 +96,7 @@ func (t *Tracer) start() error {
 // attachAll attaches the table of hooks for the probe. It stops at the first required
 // hook that cannot be attached, and returns its name.
 func (t *Tracer) attachAll() (missing string, err error) {
+	t.preload(slices.Concat(hooks(t.probe), seedHooks()))
 	for _, h := range hooks(t.probe) {
 		s := t.hook(h)
 		t.status = append(t.status, s)
@@ -121,19 +122,37 @@ func (t *Tracer) hook(h Hook) HookStatus {
 }
 
 func (t *Tracer) try(w Way) error {
-	if w.usable != nil {
-		if err := w.usable(t.kernel); err != nil {
-			return err
-		}
-	}
-	programs := slices.DeleteFunc(slices.Clone(w.Programs), func(name string) bool { return t.objects.attached[name] })
-	if len(programs) == 0 {
-		return nil
-	}
-	if err := t.objects.load(programs); err != nil {
+	if err := t.usable(w); err != nil {
 		return err
 	}
-	return t.objects.attach(programs)
+	if err := t.objects.load(w.Programs); err != nil {
+		return err
+	}
+	return t.objects.attach(w.Programs)
+}
+
+func (t *Tracer) usable(w Way) error {
+	if w.usable == nil {
+		return nil
+	}
+	return w.usable(t.kernel)
+}
+
+// preload loads what will most likely be attached, all at once: the kernel's type
+// information is read for each load, and that takes longer than the rest. Whatever fails
+// is found out again by loading one hook after the other.
+func (t *Tracer) preload(hooks []Hook) {
+	var names []string
+	for _, h := range hooks {
+		for _, w := range h.Ways {
+			if t.usable(w) == nil {
+				names = append(names, w.Programs...)
+				break
+			}
+		}
+	}
+	slices.Sort(names)
+	_ = t.objects.load(slices.Compact(names)) // see above
 }
 
 // Probe returns the TIME_WAIT probe in use: ProbeFentry or ProbeTimer.
