@@ -113,6 +113,8 @@ static __always_inline bool tw_table_is_full(struct net *net)
 #define NR_ACCEPT4     288
 #define NR_PIDFD_GETFD 438
 #define NR_CLOSE       3
+#define NR_DUP	       32
+#define NR_FCNTL       72
 #define NR_DUP2	       33
 #define NR_DUP3	       292
 #define NR_SENDTO      44 /* sendto, recvfrom, sendmsg, recvmsg: only an owner makes them */
@@ -125,6 +127,8 @@ static __always_inline bool tw_table_is_full(struct net *net)
 #define NR_ACCEPT4     242
 #define NR_PIDFD_GETFD 438
 #define NR_CLOSE       57
+#define NR_DUP	       23
+#define NR_FCNTL       25
 #define NR_DUP2	       NR_DUP3
 #define NR_DUP3	       24
 #define NR_SENDTO      206 /* and what lies between: only an owner makes these */
@@ -165,6 +169,12 @@ static __always_inline struct pt_regs *current_regs(void)
 		return (struct pt_regs *)bpf_task_pt_regs(bpf_get_current_task_btf());
 	task = (struct task_struct *)bpf_get_current_task();
 	return BPF_CORE_READ(task, stack) + KERNEL_STACK - bpf_core_type_size(struct pt_regs);
+}
+
+/* Does this system call copy a descriptor? dup2() and dup3() put theirs in without fd_install(). */
+static __always_inline bool call_copies(long nr)
+{
+	return nr == NR_DUP || nr == NR_FCNTL;
 }
 
 /* The system call in `regs`, and its first argument. */

@@ -186,43 +186,56 @@ int BPF_PROG(on_hash_connect6, void *death_row, struct sock *sk, int ret)
 }
 
 /*
- * A process is given a descriptor: accept() in all its forms, one received over a
- * Unix socket, pidfd_getfd(). In the receiver's context, before its system call
- * returns.
+ * Does a new descriptor of current's make it the owner? A copy does not, as long as
+ * the owner still has the one that it was seen with: whoever starts a program copies
+ * the descriptors that it is to have, in the new process, before it is that program.
  */
-SEC("fentry/fd_install")
-int BPF_PROG(on_fd_install, unsigned int fd, struct file *file)
+static __always_inline bool takes(struct sock_info *s, struct sock *sk, int fd)
 {
-	struct socket *socket;
-
-	if ((BPF_CORE_READ(file, f_inode, i_mode) & S_IFMT) != S_IFSOCK)
-		return 0;
-	socket = file->private_data;
-	took(BPF_CORE_READ(socket, sk), fd);
-	return 0;
+	if (s->owner.tgid == bpf_get_current_pid_tgid() >> 32 && s->fd == fd)
+		return false;
+	return !(s->attribution && call_copies(regs_syscall(current_regs())) && still_holds(s, sk));
 }
 
 /*
- * fentry programs can be preempted, and are skipped when another task on the CPU gets
- * here meanwhile. Owning twice does no harm, so the second instance only looks whether
- * the owner is current already.
+ * A process is given a descriptor: accept() in all its forms, one received over a
+ * Unix socket, pidfd_getfd(), a copy. In the receiver's context, before its system
+ * call returns.
  */
-SEC("fentry/fd_install")
-int BPF_PROG(on_fd_install_again, unsigned int fd, struct file *file)
+static __always_inline void installed(unsigned int fd, struct file *file, bool again)
 {
 	struct socket *socket;
 	struct sock_info *s;
 	__u64 key;
 
 	if ((BPF_CORE_READ(file, f_inode, i_mode) & S_IFMT) != S_IFSOCK)
-		return 0;
+		return;
 	socket = file->private_data;
 	key = (__u64)BPF_CORE_READ(socket, sk);
 	s = bpf_map_lookup_elem(&socks, &key);
-	if (!s || (s->owner.tgid == bpf_get_current_pid_tgid() >> 32 && s->fd == (int)fd))
-		return 0;
-	count(COUNT_ACCEPT_AGAIN);
+	if (!s || !takes(s, (struct sock *)key, fd))
+		return;
+	if (again)
+		count(COUNT_ACCEPT_AGAIN);
 	took((struct sock *)key, fd);
+}
+
+SEC("fentry/fd_install")
+int BPF_PROG(on_fd_install, unsigned int fd, struct file *file)
+{
+	installed(fd, file, false);
+	return 0;
+}
+
+/*
+ * fentry programs can be preempted, and are skipped when another task on the CPU gets
+ * here meanwhile. Owning twice does no harm, so the second instance only looks whether
+ * there is anything left to do.
+ */
+SEC("fentry/fd_install")
+int BPF_PROG(on_fd_install_again, unsigned int fd, struct file *file)
+{
+	installed(fd, file, true);
 	return 0;
 }
 

@@ -48,8 +48,8 @@ func newObjects(opt Options, k *kernel) (*objects, error) {
 	spec.Maps["events"].MaxEntries = opt.RingBytes
 	spec.Maps["socks"].MaxEntries = opt.MaxSockets
 	o := &objects{spec: spec, types: k.types, ladder: helperSets, maps: map[string]*ebpf.Map{}, programs: map[string]*ebpf.Program{}, attached: map[string]bool{}}
-	if opt.OldHelpers {
-		o.ladder = helperSets[len(helperSets)-1:]
+	if opt.NoCookies {
+		o.ladder = []helpers{{taskRegs: true}, {}}
 	}
 	if err := o.configure(opt, k); err != nil {
 		return nil, err

@@ -53,9 +53,8 @@ type Options struct {
 	// Drag is for tests: so many clock readings make the state program slow enough to be
 	// interrupted.
 	Drag uint32
-	// OldHelpers is for tests: no BPF helper is used that came after 5.10, so that the code
-	// for kernels without them runs on any.
-	OldHelpers bool
+	// NoCookies is for tests: as on kernels before 5.12, the kernel is not asked for cookies.
+	NoCookies bool
 	// Tap, if set, sees every raw record before it is decoded; the slice is valid until
 	// it returns. Recordings for tests are made with it.
 	Tap func(raw []byte)

@@ -61,10 +61,10 @@ func TestFeatureKinds(t *testing.T) {
 	}
 }
 
-// TestOldHelpers is the same without the BPF helpers that came after 5.10.
-func TestOldHelpers(t *testing.T) {
+// TestNoCookies is the same as on kernels before 5.12, which give no cookies to tracing programs.
+func TestNoCookies(t *testing.T) {
 	needsKernel(t)
-	allKinds(t, tracer.Options{OldHelpers: true})
+	allKinds(t, tracer.Options{NoCookies: true})
 }
 
 func allKinds(t *testing.T, opt tracer.Options) {

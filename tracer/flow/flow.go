@@ -154,7 +154,11 @@ func key(s *event.Sample) uint64 {
 // programs, and there the 4-tuple joins the two.
 func (f *Flow) find(s *event.Sample) *conn {
 	if !s.Kind.Mini() {
-		return f.conns[key(s)]
+		c := f.conns[key(s)]
+		if c != nil && s.Cookie == 0 && c.tuple != s.Tuple {
+			return nil // addresses come again; this one was not remembered in the kernel
+		}
+		return c
 	}
 	if c := f.minis[s.Sock]; c != nil && c.tuple == s.Tuple && c.netns == s.NetNS {
 		return c
