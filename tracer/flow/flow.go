@@ -187,6 +187,8 @@ func (f *Flow) open(s *event.Sample) *conn {
 	switch other := f.conns[c.key]; {
 	case s.Kind.Mini() && (other != nil || s.Cookie == 0):
 		c.key = 0 // the socket, if there is one, has another connection by now
+	case other != nil && other.mini != nil:
+		f.leave(other) // the full socket's address serves another one by now
 	case other != nil:
 		f.forget(other)
 		f.stats.Evicted++
@@ -225,13 +227,18 @@ func (f *Flow) reopen(c *conn, s *event.Sample) *conn {
 	if c.mini == nil {
 		f.forget(c)
 	} else {
-		delete(f.conns, c.key)
-		f.tuples.remove(c)
-		c.key = 0
+		f.leave(c)
 	}
 	again := f.open(s)
 	again.next, again.nextKnown = c.next, c.nextKnown
 	return again
+}
+
+// leave makes a connection go by its mini-socket alone.
+func (f *Flow) leave(c *conn) {
+	delete(f.conns, c.key)
+	f.tuples.remove(c)
+	c.key = 0
 }
 
 // each calls fn with every connection, in no order.
