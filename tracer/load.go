@@ -26,6 +26,7 @@ type objects struct {
 	links    []link.Link     // kept: a link that is garbage collected detaches
 	attached map[string]bool // programs
 	types    *btf.Spec
+	cache    *btf.Cache // with the same types: decoded once for all programs
 	ladder   []helpers // which helpers to try, best first
 	helpers  helpers   // which there are
 }
@@ -39,7 +40,7 @@ var helperSets = []helpers{{true, true}, {true, false}, {false, false}}
 func newObjects(opt Options, k *kernel) (*objects, error) {
 	// Kernels before 5.11 charge maps to RLIMIT_MEMLOCK; later ones ignore it.
 	if err := rlimit.RemoveMemlock(); err != nil {
-		return nil, fmt.Errorf("raise RLIMIT_MEMLOCK: %w", err)
+		return nil, fmt.Errorf("%w: raise RLIMIT_MEMLOCK, which this kernel charges BPF maps to (needs CAP_SYS_RESOURCE; or raise it before, with ulimit -l unlimited): %w", ErrPrivilege, err)
 	}
 	spec, err := bpf.LoadFinwait()
 	if err != nil {
@@ -47,7 +48,7 @@ func newObjects(opt Options, k *kernel) (*objects, error) {
 	}
 	spec.Maps["events"].MaxEntries = opt.RingBytes
 	spec.Maps["socks"].MaxEntries = opt.MaxSockets
-	o := &objects{spec: spec, types: k.types, ladder: helperSets, maps: map[string]*ebpf.Map{}, programs: map[string]*ebpf.Program{}, attached: map[string]bool{}}
+	o := &objects{spec: spec, types: k.types, cache: k.cache, ladder: helperSets, maps: map[string]*ebpf.Map{}, programs: map[string]*ebpf.Program{}, attached: map[string]bool{}}
 	if opt.OldHelpers {
 		o.ladder = helperSets[len(helperSets)-1:]
 	}
@@ -170,7 +171,8 @@ func (o *objects) loadWith(names []string, h helpers) error {
 	}
 	coll, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{
 		MapReplacements: o.maps,
-		Programs:        ebpf.ProgramOptions{KernelTypes: o.types}, // decoded once for all
+		Programs:        ebpf.ProgramOptions{KernelTypes: o.types},
+		Cache:           o.cache,
 	})
 	if err != nil {
 		return err
@@ -246,12 +248,4 @@ func (o *objects) tryFentry() error {
 	err := o.programs["try_fentry"].Close()
 	delete(o.programs, "try_fentry")
 	return err
-}
-
-func kernelTypes() (*btf.Spec, error) {
-	types, err := btf.LoadKernelSpec()
-	if err != nil {
-		return nil, fmt.Errorf("read the kernel's type information (/sys/kernel/btf/vmlinux): %w", err)
-	}
-	return types, nil
 }

@@ -50,6 +50,7 @@ type Options struct {
 	RingBytes  uint32 // size of the ring, a power of two and a multiple of the page size; 0: 8 MiB
 	MaxSockets uint32 // live sockets remembered in the kernel; 0: 65536
 	SkipSeed   bool   // do not list what already exists
+	Types      string // file with this kernel's type information (BTF); empty: /sys/kernel/btf/vmlinux
 	// Drag is for tests: so many clock readings make the state program slow enough to be
 	// interrupted.
 	Drag uint32

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"finwait/tracer/event"
+	"finwait/tracer/privilege"
 )
 
 // Tracer is a running trace of this host.
@@ -33,19 +34,22 @@ type Tracer struct {
 // ErrPrivilege or ErrKernel where that is the cause. Close must be called.
 func Open(opt Options) (*Tracer, error) {
 	began := time.Now()
-	if _, err := CheckPrivilege(); err != nil {
+	if err := privilege.Check(); err != nil {
 		return nil, err
 	}
 	t := &Tracer{opt: opt.withDefaults(), kernel: &kernel{}}
 	var err error
-	if t.kernel.types, err = kernelTypes(); err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrKernel, err)
+	if t.kernel.types, t.kernel.cache, err = loadTypes(opt.Types); err != nil {
+		if errors.Is(err, ErrTypes) || errors.Is(err, ErrPrivilege) || errors.Is(err, ErrKernel) {
+			return nil, err
+		}
+		return nil, fmt.Errorf("%w: read its type information: %w", ErrKernel, err)
 	}
 	if t.kernel.symbols, err = hostSymbols(); err != nil {
-		t.kernel.symbols = nil // the hooks that need them say so
+		t.kernel.symbols, t.kernel.symbolErr = nil, err // the hooks that need them say so
 	}
 	if t.objects, err = newObjects(t.opt, t.kernel); err != nil {
-		return nil, privilegeOrKernel(err)
+		return nil, refusal("set BPF up", err)
 	}
 	if t.reader, err = ringbuf.NewReader(t.objects.maps["events"]); err != nil {
 		return nil, errors.Join(fmt.Errorf("open the ring: %w", err), t.Close())
@@ -58,13 +62,6 @@ func Open(opt Options) (*Tracer, error) {
 		t.seen = t.seedAll()
 	}
 	return t, nil
-}
-
-func privilegeOrKernel(err error) error {
-	if isPrivilege(err) {
-		return fmt.Errorf("%w: %w", ErrPrivilege, err)
-	}
-	return fmt.Errorf("%w: %w", ErrKernel, err)
 }
 
 // start settles the probe and attaches the table of hooks.
@@ -101,7 +98,7 @@ func (t *Tracer) attachAll() (missing string, err error) {
 		s := t.hook(h)
 		t.status = append(t.status, s)
 		if s.Attached == "" && h.Required {
-			return h.Name, fmt.Errorf("%w: hook %s: %w", ErrKernel, h.Name, errors.Join(s.Errs...))
+			return h.Name, refusal("hook "+h.Name, errors.Join(s.Errs...))
 		}
 	}
 	return "", nil

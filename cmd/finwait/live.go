@@ -62,10 +62,14 @@ func watch(ctx context.Context, stderr io.Writer, f liveFlags, open func(*event.
 	if err != nil {
 		return err
 	}
-	x := newSession(newView(out, &f, flt), t, start, flow.Options{Namer: proc.New("/proc")}, opt.Filter, out.advance)
+	namer := proc.New("/proc")
+	x := newSession(newView(out, &f, flt), t, start, flow.Options{Namer: namer}, opt.Filter, out.advance)
 	err = out.begin(x, start)
 	if err == nil {
 		err = x.Start(start)
+	}
+	if err == nil {
+		err = giveUp(log, t, namer, out, f.keep)
 	}
 	if err != nil {
 		return errors.Join(err, out.close())

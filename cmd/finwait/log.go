@@ -9,6 +9,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"finwait/tracer"
+	"finwait/tracer/privilege"
 )
 
 func newLogger(w io.Writer, level, format string, color bool) (zerolog.Logger, error) {
@@ -41,9 +42,9 @@ func logStart(log zerolog.Logger, t *tracer.Tracer) {
 	for _, err := range seed.Errs {
 		log.Warn().Err(err).Msg("what already existed is not known in full")
 	}
-	if lacks, err := tracer.CheckPrivilege(); err == nil {
-		for _, l := range lacks {
-			log.Warn().Msg("without " + l)
+	for _, c := range privilege.Missing() {
+		if !c.Harmless {
+			log.Warn().Msg("without " + c.Name + ": " + c.Cost)
 		}
 	}
 }

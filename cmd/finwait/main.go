@@ -58,7 +58,7 @@ func exitStatus(err error) int {
 	switch {
 	case err == nil, errors.Is(err, syscall.EPIPE):
 		return exitDone
-	case errors.Is(err, errUsage):
+	case errors.Is(err, errUsage), errors.Is(err, tracer.ErrTypes):
 		return exitUsage
 	case errors.Is(err, tracer.ErrPrivilege):
 		return exitPrivilege
