@@ -80,12 +80,21 @@ func watch(ctx context.Context, stderr io.Writer, f liveFlags, open func(*event.
 		defer cancel()
 	}
 	if f.readyFile != "" {
-		if err := os.WriteFile(f.readyFile, nil, 0o600); err != nil {
+		if err := touch(f.readyFile); err != nil {
 			return errors.Join(fmt.Errorf("create the ready file: %w", err), out.close())
 		}
 	}
 	err = t.Run(ctx, x)
 	return conclude(t, x, out, f.strict, err, func(line string) { log.Info().Msg(line) })
+}
+
+// touch makes an empty file; never through a symbolic link.
+func touch(path string) error {
+	file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC|unix.O_NOFOLLOW, 0o600)
+	if err != nil {
+		return err
+	}
+	return file.Close()
 }
 
 // conclude ends a session: totals come out whatever happened, and the first cause of

@@ -18,7 +18,12 @@ func newLogger(w io.Writer, level, format string, color bool) (zerolog.Logger, e
 		return zerolog.Nop(), usage("--log-level %q: use debug, info, warn or error", level)
 	}
 	if format == "console" {
-		w = zerolog.ConsoleWriter{Out: w, NoColor: !color, TimeFormat: time.TimeOnly}
+		// Values are quoted by the library, messages are not.
+		message := func(i any) string {
+			text, _ := i.(string)
+			return printable(text)
+		}
+		w = zerolog.ConsoleWriter{Out: w, NoColor: !color, TimeFormat: time.TimeOnly, FormatMessage: message}
 	}
 	return zerolog.New(w).Level(l).With().Timestamp().Logger(), nil
 }

@@ -49,7 +49,7 @@ func run(args []string) int {
 	cmd.SetArgs(args)
 	err := cmd.ExecuteContext(ctx)
 	if err != nil && !errors.Is(err, syscall.EPIPE) {
-		fmt.Fprintf(os.Stderr, "finwait: %v\n", err)
+		fmt.Fprintf(os.Stderr, "finwait: %s\n", printable(err.Error()))
 	}
 	return exitStatus(err)
 }
