@@ -16,6 +16,7 @@ import (
 
 	"finwait/bpf"
 	"finwait/tracer/event"
+	"finwait/tracer/privilege"
 )
 
 // objects is everything of ours that is in the kernel.
@@ -40,7 +41,11 @@ var helperSets = []helpers{{true, true}, {true, false}, {false, false}}
 func newObjects(opt Options, k *kernel) (*objects, error) {
 	// Kernels before 5.11 charge maps to RLIMIT_MEMLOCK; later ones ignore it.
 	if err := rlimit.RemoveMemlock(); err != nil {
-		return nil, fmt.Errorf("%w: raise RLIMIT_MEMLOCK, which this kernel charges BPF maps to (needs CAP_SYS_RESOURCE; or raise it before, with ulimit -l unlimited): %w", ErrPrivilege, err)
+		err = fmt.Errorf("raise RLIMIT_MEMLOCK, which kernels before 5.11 charge BPF maps to: %w", err)
+		if isPrivilege(err) && privilege.Lacks("CAP_SYS_RESOURCE") {
+			err = fmt.Errorf("%w: %w; give this process CAP_SYS_RESOURCE, or a higher limit (ulimit -l unlimited)", ErrPrivilege, err)
+		}
+		return nil, err
 	}
 	spec, err := bpf.LoadFinwait()
 	if err != nil {

@@ -37,6 +37,9 @@ func Open(opt Options) (*Tracer, error) {
 	if err := privilege.Check(); err != nil {
 		return nil, err
 	}
+	if err := mounted(); err != nil {
+		return nil, err
+	}
 	t := &Tracer{opt: opt.withDefaults(), kernel: &kernel{}}
 	var err error
 	if t.kernel.types, t.kernel.cache, err = loadTypes(opt.Types); err != nil {

@@ -10,6 +10,7 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+	"kernel.org/pub/linux/libs/security/libcap/cap"
 )
 
 // A program under test can be put into a world where something is missing or forbidden,
@@ -18,6 +19,8 @@ import (
 //
 //	hide=PATH     an empty file system is mounted over the directory, in a mount namespace of its own
 //	mask=PATH     /dev/null is mounted over the file
+//	bind=FROM:TO  a directory is mounted in the place of another
+//	lose=CAP      a capability is not there
 //	deny=bpf      bpf(2) is refused with EPERM, as a container engine's seccomp filter does
 //	deny=bpf-load of bpf(2), loading programs is
 //	absent=bpf    bpf(2) is not there (ENOSYS)
@@ -37,7 +40,8 @@ func enterWorld() error {
 	}
 	var hides, later []string
 	for what := range strings.SplitSeq(list, ";") {
-		if strings.HasPrefix(what, "hide=") || strings.HasPrefix(what, "mask=") {
+		how, _, _ := strings.Cut(what, "=")
+		if how == "hide" || how == "mask" || how == "bind" || how == "lose" {
 			hides = append(hides, what)
 		} else {
 			later = append(later, what)
@@ -70,16 +74,28 @@ func hideAndStartAgain(hides []string, later string) error {
 	}
 	for _, what := range hides {
 		how, path, _ := strings.Cut(what, "=")
-		if how == "mask" {
+		switch how {
+		case "mask":
 			err = unix.Mount("/dev/null", path, "", unix.MS_BIND, "")
-		} else {
+		case "bind":
+			from, to, _ := strings.Cut(path, ":")
+			err = unix.Mount(from, to, "", unix.MS_BIND, "")
+		case "lose":
+			var v cap.Value
+			if v, err = cap.FromName(path); err == nil {
+				err = unix.Prctl(unix.PR_CAPBSET_DROP, uintptr(v), 0, 0, 0)
+			}
+		default:
 			err = unix.Mount("none", path, "tmpfs", 0, "")
 		}
 		if err != nil {
 			return fmt.Errorf("%s: %w", what, err)
 		}
 	}
-	return unix.Exec(exe, os.Args, append(os.Environ(), worldVariable+"="+later))
+	if err := os.Setenv(worldVariable, later); err != nil {
+		return err
+	}
+	return unix.Exec(exe, os.Args, os.Environ())
 }
 
 // forbid sets a seccomp filter on every thread.
