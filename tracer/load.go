@@ -28,8 +28,8 @@ type objects struct {
 	attached map[string]bool // programs
 	types    *btf.Spec
 	cache    *btf.Cache // with the same types: decoded once for all programs
-	ladder   []helpers // which helpers to try, best first
-	helpers  helpers   // which there are
+	ladder   []helpers  // which helpers to try, best first
+	helpers  helpers    // which there are
 }
 
 // helpers are the kernel-side knobs that depend on which BPF helpers exist.

@@ -57,6 +57,8 @@ type Options struct {
 	// OldHelpers is for tests: no BPF helper is used that came after 5.10, so that the code
 	// for kernels without them runs on any.
 	OldHelpers bool
+	// Break is for tests, too: an error for the name of a Way keeps it from being attached.
+	Break func(way string) error
 	// Tap, if set, sees every raw record before it is decoded; the slice is valid until
 	// it returns. Recordings for tests are made with it.
 	Tap func(raw []byte)

@@ -125,7 +125,7 @@ func (t *Tracer) try(w Way) error {
 	if err := t.usable(w); err != nil {
 		return err
 	}
-	if err := t.objects.load(w.Programs); err != nil {
+	if err := t.load(w); err != nil {
 		return err
 	}
 	return t.objects.attach(w.Programs)

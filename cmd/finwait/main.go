@@ -42,7 +42,8 @@ func main() {
 
 func run(args []string) int {
 	// A reader that goes away is an ordinary end: writes then fail with EPIPE.
-	signal.Ignore(syscall.SIGPIPE)
+	// So is a limit on the size of files (ulimit -f): they fail with EFBIG.
+	signal.Ignore(syscall.SIGPIPE, syscall.SIGXFSZ)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
 	cmd := newRoot()

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"strconv"
 	"strings"
 	"unsafe"
 
@@ -21,6 +22,7 @@ import (
 //	mask=PATH     /dev/null is mounted over the file
 //	bind=FROM:TO  a directory is mounted in the place of another
 //	lose=CAP      a capability is not there
+//	fsize=N       no file gets larger than N bytes (RLIMIT_FSIZE)
 //	deny=bpf      bpf(2) is refused with EPERM, as a container engine's seccomp filter does
 //	deny=bpf-load of bpf(2), loading programs is
 //	absent=bpf    bpf(2) is not there (ENOSYS)
@@ -51,6 +53,16 @@ func enterWorld() error {
 		return hideAndStartAgain(hides, strings.Join(later, ";"))
 	}
 	for _, what := range later {
+		if size, ok := strings.CutPrefix(what, "fsize="); ok {
+			n, err := strconv.ParseUint(size, 10, 64)
+			if err == nil {
+				err = unix.Setrlimit(unix.RLIMIT_FSIZE, &unix.Rlimit{Cur: n, Max: n})
+			}
+			if err != nil {
+				return err
+			}
+			continue
+		}
 		if err := forbid(what); err != nil {
 			return fmt.Errorf("%s: %w", what, err)
 		}

@@ -105,19 +105,34 @@ func Drop(k Keep) error {
 	return errors.Join(errs...)
 }
 
-// Without runs fn on a thread of its own that has none of this process's capabilities in
-// effect, to try what still works without them. The thread ends with it.
+// Without runs fn on a thread that has none of this process's capabilities in effect, to try
+// what still works without them. Afterwards the thread has them again: Drop needs all
+// threads to be alike.
 func Without(fn func() error) error {
 	done := make(chan error, 1)
 	go func() {
-		runtime.LockOSThread() // never unlocked: the goroutine's end ends the thread
-		hdr := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
-		var data [2]unix.CapUserData
-		if err := unix.Capset(&hdr, &data[0]); err != nil {
-			done <- fmt.Errorf("try without capabilities: %w", err)
-			return
-		}
-		done <- fn()
+		runtime.LockOSThread()
+		done <- without(fn)
 	}()
 	return <-done
+}
+
+func without(fn func() error) error {
+	hdr := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var had [2]unix.CapUserData
+	if err := unix.Capget(&hdr, &had[0]); err != nil {
+		return fmt.Errorf("read own capabilities: %w", err)
+	}
+	none := had
+	none[0].Effective, none[1].Effective = 0, 0
+	if err := unix.Capset(&hdr, &none[0]); err != nil {
+		return fmt.Errorf("try without capabilities: %w", err)
+	}
+	err := fn()
+	// What is permitted can be put into effect again: this cannot fail.
+	if rerr := unix.Capset(&hdr, &had[0]); rerr != nil {
+		return fmt.Errorf("take capabilities back: %w", rerr)
+	}
+	runtime.UnlockOSThread()
+	return err
 }

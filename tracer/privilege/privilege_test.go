@@ -4,6 +4,7 @@ package privilege
 
 import (
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -87,5 +88,32 @@ func TestWithout(t *testing.T) {
 	}
 	if after := len(Missing()); after != before {
 		t.Errorf("%d capabilities were missing before, %d are afterwards", before, after)
+	}
+}
+
+// TestWithoutThenDrop: the threads that have tried are like the others again; if they were
+// not, giving up would end the process.
+func TestWithoutThenDrop(t *testing.T) {
+	if Lacks("CAP_SETPCAP") {
+		t.Skip("needs CAP_SETPCAP")
+	}
+	if os.Getenv("FINWAIT_TEST_DROP") == "" {
+		cmd := exec.Command("/proc/self/exe", "-test.run", "^TestWithoutThenDrop$", "-test.v")
+		cmd.Env = append(os.Environ(), "FINWAIT_TEST_DROP=1")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("%v:\n%s", err, out)
+		}
+		return
+	}
+	for range 200 {
+		if err := Without(func() error { return nil }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := Drop(Keep{}); err != nil {
+		t.Fatal(err)
+	}
+	if n := len(Missing()); n != len(Table) {
+		t.Errorf("%d of %d capabilities are given up", n, len(Table))
 	}
 }
