@@ -77,3 +77,8 @@ test-kernels:
 test-fentry:
 	$(MAKE) --no-print-directory test-kernels \
 		KERNELS="-kernels 6.12 -real none -timeout 10m -run 'TestFeature(Kinds|Storm|FullMinute)'"
+
+# Kill -9 at a hundred moments of a recording; make test has twenty.
+.PHONY: kills
+kills:
+	$(SUDO) env "PATH=$$PATH" FINWAIT_REQUIRE_KERNEL=1 FINWAIT_KILLS=$(or $(KILLS),100) $(GO) test -count=1 -timeout 30m -run '^TestRecordKilled$$' -v ./cmd/finwait

@@ -5,9 +5,13 @@ package tracer
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
+
+	"golang.org/x/sys/unix"
 
 	"finwait/tracer/event"
 )
@@ -18,6 +22,7 @@ type Reading struct {
 	NetNS         uint32
 	Before, After int64
 	Counters      [event.CounterEnd]int64 // event.Unknown where this kernel has no such counter
+	file          uint64                  // inode of the namespace's own /proc/net/netstat
 }
 
 // Witness is a Handler that is shown the kernel's own counters when the trace ends: after
@@ -28,9 +33,23 @@ type Witness interface {
 
 // read reads the counters; the calling thread must be in the namespace.
 func (ns *Namespace) read() (Reading, error) {
-	r := Reading{NetNS: ns.Inode, Before: Now()}
 	// Not /proc/net: that is the namespace of the process's first thread.
-	text, err := os.ReadFile("/proc/thread-self/net/netstat")
+	return readCounters("/proc/thread-self/net/netstat", ns.Inode)
+}
+
+func readCounters(path string, netns uint32) (Reading, error) {
+	r := Reading{NetNS: netns}
+	f, err := os.Open(path)
+	if err != nil {
+		return r, fmt.Errorf("read the kernel's counters: %w", err)
+	}
+	defer f.Close()
+	var st unix.Stat_t
+	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
+		return r, fmt.Errorf("read the kernel's counters: %w", err)
+	}
+	r.file, r.Before = st.Ino, Now()
+	text, err := io.ReadAll(f)
 	r.After = Now()
 	if err != nil {
 		return r, fmt.Errorf("read the kernel's counters: %w", err)
@@ -71,27 +90,57 @@ func parseCounters(text string) (c [event.CounterEnd]int64, err error) {
 	return c, errors.New("read the kernel's counters: no TcpExt lines that match")
 }
 
-// readings reads the counters of the namespaces that the seed has read.
+// readings reads the counters of the namespaces that the seed has read. Anybody may read
+// /proc/PID/net, and each namespace has files of its own there, told by their inode
+// numbers: so this works after privileges are given up. A namespace that no process is in
+// must be entered.
 func (t *Tracer) readings() []Reading {
 	if len(t.seed.Readings) == 0 {
 		return nil
 	}
-	listed, err := listNamespaces()
-	if err != nil {
-		return nil
-	}
-	seeded := map[uint32]bool{}
+	missing := make(map[uint64]uint32, len(t.seed.Readings))
 	for _, r := range t.seed.Readings {
-		seeded[r.NetNS] = true
+		missing[r.file] = r.NetNS
 	}
 	var list []Reading
-	for _, ns := range listed {
-		if !seeded[ns.Inode] {
+	try := func(path string) {
+		var st unix.Stat_t
+		if unix.Stat(path, &st) != nil {
+			return
+		}
+		netns, wanted := missing[st.Ino]
+		if !wanted {
+			return
+		}
+		// The process may have gone elsewhere since: what was opened tells.
+		if r, err := readCounters(path, netns); err == nil && r.file == st.Ino {
+			list = append(list, r)
+			delete(missing, st.Ino)
+		}
+	}
+	try("/proc/thread-self/net/netstat")
+	procs, err := filepath.Glob("/proc/[0-9]*")
+	if err != nil {
+		return list
+	}
+	for _, p := range procs {
+		if len(missing) == 0 {
+			return list
+		}
+		try(p + "/net/netstat")
+	}
+	left := make(map[uint32]bool, len(missing))
+	for _, netns := range missing {
+		left[netns] = true
+	}
+	for i := range t.seed.Namespaces {
+		ns := &t.seed.Namespaces[i]
+		if !left[ns.Inode] {
 			continue
 		}
 		ns.enter(func() error {
 			r, err := ns.read()
-			if err == nil {
+			if _, wanted := missing[r.file]; err == nil && wanted {
 				list = append(list, r)
 			}
 			return err

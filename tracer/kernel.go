@@ -13,6 +13,8 @@ import (
 	"strconv"
 
 	"github.com/cilium/ebpf/btf"
+
+	"finwait/tracer/privilege"
 )
 
 // ErrNoFunction is returned when this kernel has no function, tracepoint or symbol of the needed shape.
@@ -21,7 +23,9 @@ var ErrNoFunction = errors.New("not on this kernel")
 // kernel answers questions about the running kernel, from its type information and its symbols.
 type kernel struct {
 	types     *btf.Spec
+	cache     *btf.Cache
 	symbols   map[string]span
+	symbolErr error // why there are none
 	fentryErr error // why fentry programs cannot be loaded; nil if they can
 }
 
@@ -66,19 +70,40 @@ func readSymbols(r io.Reader, names []string) (map[string]span, error) {
 func hostSymbols() (map[string]span, error) {
 	f, err := os.Open("/proc/kallsyms")
 	if err != nil {
-		return nil, fmt.Errorf("read kernel symbols: %w", err)
+		return nil, fmt.Errorf("%w; mount proc on /proc", err)
 	}
 	defer f.Close()
-	return readSymbols(f, wantedSymbols)
+	found, err := readSymbols(f, wantedSymbols)
+	if err == nil && len(found) == 0 {
+		err = hidden(privilege.Lacks("CAP_SYSLOG"))
+	}
+	return found, err
 }
 
 func (k *kernel) fentry() error { return k.fentryErr }
 
 func (k *kernel) timerSymbols() error {
-	if _, ok := k.symbols["tw_timer_handler"]; !ok {
-		return fmt.Errorf("find tw_timer_handler in /proc/kallsyms (needs CAP_SYSLOG and kernel.kptr_restrict below 2): %w", ErrNoFunction)
+	if _, ok := k.symbols["tw_timer_handler"]; ok {
+		return nil
 	}
-	return nil
+	return k.noSymbol("tw_timer_handler")
+}
+
+// noSymbol says why a symbol is not known, and what to do.
+func (k *kernel) noSymbol(name string) error {
+	err := k.symbolErr
+	if err == nil {
+		err = ErrNoFunction
+	}
+	return fmt.Errorf("find %s in /proc/kallsyms: %w", name, err)
+}
+
+// hidden is why the kernel shows zeros for addresses.
+func hidden(lacksSyslog bool) error {
+	if lacksSyslog {
+		return fmt.Errorf("%w: the kernel shows addresses to CAP_SYSLOG alone, which this process lacks; give it that, or run it with sudo", ErrPrivilege)
+	}
+	return fmt.Errorf("the kernel shows no addresses; set kernel.kptr_restrict to 0 or 1: %w", ErrNoFunction)
 }
 
 // countsAtExpiry reports whether TcpExt TW and TWKilled count mini-sockets that expire, in
@@ -137,7 +162,7 @@ func needsArgs(tracepoint string, min, max int) func(*kernel) error {
 func dropArgs(min int) func(*kernel) error {
 	return func(k *kernel) error {
 		if len(k.symbols) == 0 {
-			return fmt.Errorf("find tcp_v4_rcv in /proc/kallsyms: %w", ErrNoFunction)
+			return k.noSymbol("tcp_v4_rcv")
 		}
 		return needsArgs("kfree_skb", min, 9)(k)
 	}

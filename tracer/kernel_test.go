@@ -92,12 +92,26 @@ ffffffff81a00020 t end
 	}
 }
 
+// TestTimerSymbols: why there is no address decides what is to be done.
 func TestTimerSymbols(t *testing.T) {
-	k := &kernel{symbols: map[string]span{}}
-	if err := k.timerSymbols(); !errors.Is(err, ErrNoFunction) || !strings.Contains(err.Error(), "CAP_SYSLOG") {
-		t.Errorf("error = %v, want ErrNoFunction with what to do", err)
+	for _, tc := range []struct {
+		name      string
+		symbolErr error
+		want      error
+		says      string
+	}{
+		{"another kernel", nil, ErrNoFunction, "not on this kernel"},
+		{"no privilege", hidden(true), ErrPrivilege, "CAP_SYSLOG"},
+		{"kptr_restrict", hidden(false), ErrNoFunction, "kernel.kptr_restrict"},
+		{"no /proc", errors.New("no such file; mount proc on /proc"), nil, "mount proc"},
+	} {
+		k := &kernel{symbols: map[string]span{}, symbolErr: tc.symbolErr}
+		err := k.timerSymbols()
+		if err == nil || tc.want != nil && !errors.Is(err, tc.want) || !strings.Contains(err.Error(), tc.says) {
+			t.Errorf("%s: error = %v, want %v and %q", tc.name, err, tc.want, tc.says)
+		}
 	}
-	k.symbols["tw_timer_handler"] = span{1, 2}
+	k := &kernel{symbols: map[string]span{"tw_timer_handler": {1, 2}}}
 	if err := k.timerSymbols(); err != nil {
 		t.Errorf("error = %v with the symbol known", err)
 	}

@@ -16,6 +16,7 @@ import (
 
 	"finwait/bpf"
 	"finwait/tracer/event"
+	"finwait/tracer/privilege"
 )
 
 // objects is everything of ours that is in the kernel.
@@ -26,8 +27,9 @@ type objects struct {
 	links    []link.Link     // kept: a link that is garbage collected detaches
 	attached map[string]bool // programs
 	types    *btf.Spec
-	ladder   []helpers // which helpers to try, best first
-	helpers  helpers   // which there are
+	cache    *btf.Cache // with the same types: decoded once for all programs
+	ladder   []helpers  // which helpers to try, best first
+	helpers  helpers    // which there are
 }
 
 // helpers are the kernel-side knobs that depend on which BPF helpers exist.
@@ -39,7 +41,11 @@ var helperSets = []helpers{{true, true}, {true, false}, {false, false}}
 func newObjects(opt Options, k *kernel) (*objects, error) {
 	// Kernels before 5.11 charge maps to RLIMIT_MEMLOCK; later ones ignore it.
 	if err := rlimit.RemoveMemlock(); err != nil {
-		return nil, fmt.Errorf("raise RLIMIT_MEMLOCK: %w", err)
+		err = fmt.Errorf("raise RLIMIT_MEMLOCK, which kernels before 5.11 charge BPF maps to: %w", err)
+		if isPrivilege(err) && privilege.Lacks("CAP_SYS_RESOURCE") {
+			err = fmt.Errorf("%w: %w; give this process CAP_SYS_RESOURCE, or a higher limit (ulimit -l unlimited)", ErrPrivilege, err)
+		}
+		return nil, err
 	}
 	spec, err := bpf.LoadFinwait()
 	if err != nil {
@@ -47,7 +53,7 @@ func newObjects(opt Options, k *kernel) (*objects, error) {
 	}
 	spec.Maps["events"].MaxEntries = opt.RingBytes
 	spec.Maps["socks"].MaxEntries = opt.MaxSockets
-	o := &objects{spec: spec, types: k.types, ladder: helperSets, maps: map[string]*ebpf.Map{}, programs: map[string]*ebpf.Program{}, attached: map[string]bool{}}
+	o := &objects{spec: spec, types: k.types, cache: k.cache, ladder: helperSets, maps: map[string]*ebpf.Map{}, programs: map[string]*ebpf.Program{}, attached: map[string]bool{}}
 	if opt.NoCookies {
 		o.ladder = []helpers{{taskRegs: true}, {}}
 	}
@@ -170,7 +176,8 @@ func (o *objects) loadWith(names []string, h helpers) error {
 	}
 	coll, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{
 		MapReplacements: o.maps,
-		Programs:        ebpf.ProgramOptions{KernelTypes: o.types}, // decoded once for all
+		Programs:        ebpf.ProgramOptions{KernelTypes: o.types},
+		Cache:           o.cache,
 	})
 	if err != nil {
 		return err
@@ -246,12 +253,4 @@ func (o *objects) tryFentry() error {
 	err := o.programs["try_fentry"].Close()
 	delete(o.programs, "try_fentry")
 	return err
-}
-
-func kernelTypes() (*btf.Spec, error) {
-	types, err := btf.LoadKernelSpec()
-	if err != nil {
-		return nil, fmt.Errorf("read the kernel's type information (/sys/kernel/btf/vmlinux): %w", err)
-	}
-	return types, nil
 }

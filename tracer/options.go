@@ -50,11 +50,14 @@ type Options struct {
 	RingBytes  uint32 // size of the ring, a power of two and a multiple of the page size; 0: 8 MiB
 	MaxSockets uint32 // live sockets remembered in the kernel; 0: 65536
 	SkipSeed   bool   // do not list what already exists
+	Types      string // file with this kernel's type information (BTF); empty: /sys/kernel/btf/vmlinux
 	// Drag is for tests: so many clock readings make the state program slow enough to be
 	// interrupted.
 	Drag uint32
 	// NoCookies is for tests: as on kernels before 5.12, the kernel is not asked for cookies.
 	NoCookies bool
+	// Break is for tests, too: an error for the name of a Way keeps it from being attached.
+	Break func(way string) error
 	// Tap, if set, sees every raw record before it is decoded; the slice is valid until
 	// it returns. Recordings for tests are made with it.
 	Tap func(raw []byte)

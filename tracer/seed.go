@@ -35,7 +35,7 @@ func (t *Tracer) seedAll() []event.Sample {
 	for _, h := range seedHooks() {
 		s := HookStatus{Hook: h}
 		way := h.Ways[0]
-		err := t.objects.load(way.Programs)
+		err := t.load(way)
 		if err == nil {
 			s.Attached = way.Name
 		} else {
@@ -84,6 +84,16 @@ func (t *Tracer) seedAll() []event.Sample {
 	}
 	t.seed.Took = time.Since(began)
 	return samples
+}
+
+// load loads what is run once, and not attached.
+func (t *Tracer) load(w Way) error {
+	if t.opt.Break != nil {
+		if err := t.opt.Break(w.Name); err != nil {
+			return err
+		}
+	}
+	return t.objects.load(w.Programs)
 }
 
 // iterate runs an iterator to its end, in the network namespace of the calling

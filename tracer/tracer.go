@@ -5,13 +5,13 @@ package tracer
 import (
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/cilium/ebpf/ringbuf"
 	"golang.org/x/sys/unix"
 
 	"finwait/tracer/event"
+	"finwait/tracer/privilege"
 )
 
 // Tracer is a running trace of this host.
@@ -33,19 +33,25 @@ type Tracer struct {
 // ErrPrivilege or ErrKernel where that is the cause. Close must be called.
 func Open(opt Options) (*Tracer, error) {
 	began := time.Now()
-	if _, err := CheckPrivilege(); err != nil {
+	if err := privilege.Check(); err != nil {
+		return nil, err
+	}
+	if err := mounted(); err != nil {
 		return nil, err
 	}
 	t := &Tracer{opt: opt.withDefaults(), kernel: &kernel{}}
 	var err error
-	if t.kernel.types, err = kernelTypes(); err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrKernel, err)
+	if t.kernel.types, t.kernel.cache, err = loadTypes(opt.Types); err != nil {
+		if errors.Is(err, ErrTypes) || errors.Is(err, ErrPrivilege) || errors.Is(err, ErrKernel) {
+			return nil, err
+		}
+		return nil, fmt.Errorf("%w: read its type information: %w", ErrKernel, err)
 	}
 	if t.kernel.symbols, err = hostSymbols(); err != nil {
-		t.kernel.symbols = nil // the hooks that need them say so
+		t.kernel.symbols, t.kernel.symbolErr = nil, err // the hooks that need them say so
 	}
 	if t.objects, err = newObjects(t.opt, t.kernel); err != nil {
-		return nil, privilegeOrKernel(err)
+		return nil, refusal("set BPF up", err)
 	}
 	if t.reader, err = ringbuf.NewReader(t.objects.maps["events"]); err != nil {
 		return nil, errors.Join(fmt.Errorf("open the ring: %w", err), t.Close())
@@ -58,13 +64,6 @@ func Open(opt Options) (*Tracer, error) {
 		t.seen = t.seedAll()
 	}
 	return t, nil
-}
-
-func privilegeOrKernel(err error) error {
-	if isPrivilege(err) {
-		return fmt.Errorf("%w: %w", ErrPrivilege, err)
-	}
-	return fmt.Errorf("%w: %w", ErrKernel, err)
 }
 
 // start settles the probe and attaches the table of hooks.
@@ -96,12 +95,11 @@ func (t *Tracer) start() error {
 // attachAll attaches the table of hooks for the probe. It stops at the first required
 // hook that cannot be attached, and returns its name.
 func (t *Tracer) attachAll() (missing string, err error) {
-	t.preload(slices.Concat(hooks(t.probe), seedHooks()))
 	for _, h := range hooks(t.probe) {
 		s := t.hook(h)
 		t.status = append(t.status, s)
 		if s.Attached == "" && h.Required {
-			return h.Name, fmt.Errorf("%w: hook %s: %w", ErrKernel, h.Name, errors.Join(s.Errs...))
+			return h.Name, refusal("hook "+h.Name, errors.Join(s.Errs...))
 		}
 	}
 	return "", nil
@@ -125,7 +123,7 @@ func (t *Tracer) try(w Way) error {
 	if err := t.usable(w); err != nil {
 		return err
 	}
-	if err := t.objects.load(w.Programs); err != nil {
+	if err := t.load(w); err != nil {
 		return err
 	}
 	return t.objects.attach(w.Programs)
@@ -136,23 +134,6 @@ func (t *Tracer) usable(w Way) error {
 		return nil
 	}
 	return w.usable(t.kernel)
-}
-
-// preload loads what will most likely be attached, all at once: the kernel's type
-// information is read for each load, and that takes longer than the rest. Whatever fails
-// is found out again by loading one hook after the other.
-func (t *Tracer) preload(hooks []Hook) {
-	var names []string
-	for _, h := range hooks {
-		for _, w := range h.Ways {
-			if t.usable(w) == nil {
-				names = append(names, w.Programs...)
-				break
-			}
-		}
-	}
-	slices.Sort(names)
-	_ = t.objects.load(slices.Compact(names)) // see above
 }
 
 // Probe returns the TIME_WAIT probe in use: ProbeFentry or ProbeTimer.

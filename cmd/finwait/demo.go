@@ -16,6 +16,7 @@ import (
 	"finwait/tracer"
 	"finwait/tracer/event"
 	"finwait/tracer/flow"
+	"finwait/tracer/privilege"
 	"finwait/tracer/proc"
 	"finwait/tracer/workload"
 )
@@ -35,7 +36,7 @@ traces them. Nothing outside that namespace is touched. It ends by itself within
 		},
 	}
 	f.register(cmd.Flags())
-	for _, name := range []string{"duration", "count", "netns", "ready-file"} {
+	for _, name := range []string{"duration", "count", "netns", "ready-file", "keep-capabilities"} {
 		cmd.Flags().MarkHidden(name)
 	}
 	cmd.Flags().BoolVar(&wait, "wait", false, "stay until every TIME_WAIT is over, about a minute")
@@ -116,7 +117,7 @@ func runDemo(ctx context.Context, w, stderr io.Writer, f liveFlags, wait bool) e
 	if err != nil {
 		return err
 	}
-	if _, err := tracer.CheckPrivilege(); err != nil {
+	if err := privilege.Check(); err != nil {
 		return err
 	}
 	// An orphan's FIN_WAIT2 would last a minute too; two seconds are enough to see it end.

@@ -11,10 +11,11 @@ import (
 	"github.com/spf13/cobra"
 
 	"finwait/tracer"
+	"finwait/tracer/privilege"
 )
 
 func newDoctor() *cobra.Command {
-	var probe string
+	var probe, types string
 	cmd := &cobra.Command{
 		Use:   "doctor",
 		Short: "Tell what can be traced on this host, and what each gap costs",
@@ -27,21 +28,26 @@ missing, and with 4 when this kernel cannot be traced.`,
 			if err != nil {
 				return usage("--time-wait-probe: %v", err)
 			}
-			return runDoctor(cmd.OutOrStdout(), p)
+			return runDoctor(cmd.OutOrStdout(), tracer.Options{Probe: p, Types: types, RingBytes: 64 << 10, MaxSockets: 1024})
 		},
 	}
 	cmd.Flags().StringVar(&probe, "time-wait-probe", "auto", "auto, fentry or timer")
+	registerTypes(cmd.Flags(), &types)
 	return cmd
 }
 
-func runDoctor(w io.Writer, probe tracer.Probe) error {
-	t, err := tracer.Open(tracer.Options{Probe: probe, RingBytes: 64 << 10, MaxSockets: 1024})
+func runDoctor(w io.Writer, opt tracer.Options) error {
+	t, err := tracer.Open(opt)
+	var b strings.Builder
 	if err != nil {
-		fmt.Fprintln(w, "This host cannot be traced.")
-		return err
+		if !errors.Is(err, tracer.ErrTypes) {
+			b.WriteString("This host cannot be traced.\n\n")
+			capabilities(&b)
+		}
+		_, werr := io.WriteString(w, b.String())
+		return errors.Join(err, werr)
 	}
 	defer t.Close()
-	var b strings.Builder
 	fmt.Fprintf(&b, "%-17s  %-36s  %s\n", "HOOK", "ATTACHED", "SHOWS")
 	for _, h := range t.Hooks() {
 		attached := h.Attached
@@ -66,16 +72,28 @@ func runDoctor(w io.Writer, probe tracer.Probe) error {
 			fmt.Fprintf(&b, "The fentry probe would cost less: %v.\n", err)
 		}
 	}
-	lacks, err := tracer.CheckPrivilege()
-	for _, l := range lacks {
-		fmt.Fprintf(&b, "Without %s.\n", l)
-	}
 	seed := t.Seed()
 	fmt.Fprintf(&b, "%d network namespaces, %d TCP connections and %d TIME_WAITs exist now; attaching took %d ms, listing them %d ms.\n",
 		len(seed.Namespaces), seed.Sockets, seed.TimeWaits, t.AttachTime().Milliseconds(), seed.Took.Milliseconds())
 	for _, e := range seed.Errs {
 		fmt.Fprintf(&b, "Not listed: %v.\n", e)
 	}
-	_, werr := io.WriteString(w, b.String())
-	return errors.Join(err, werr)
+	b.WriteString("\n")
+	capabilities(&b)
+	_, err = io.WriteString(w, b.String())
+	return err
+}
+
+// capabilities tells which of them are there, and what each one that is not costs.
+func capabilities(b *strings.Builder) {
+	fmt.Fprintf(b, "%-19s  %-4s  %s\n", "CAPABILITY", "HERE", "FOR")
+	for i := range privilege.Table {
+		c := &privilege.Table[i]
+		if c.Held() {
+			fmt.Fprintf(b, "%-19s  %-4s  %s\n", c.Name, "yes", c.Use)
+			continue
+		}
+		fmt.Fprintf(b, "%-19s  %-4s  %s\n%-19s        without it: %s\n", c.Name, "NO", c.Use, "", c.Cost)
+	}
+	b.WriteString("After the start, all of them are given up (--keep-capabilities); docs/security.md tells what that costs.\n")
 }

@@ -16,6 +16,7 @@ import (
 	"finwait/output/filter"
 	"finwait/tracer"
 	"finwait/tracer/event"
+	"finwait/tracer/privilege"
 )
 
 // liveFlags are the flags as they were given, not yet checked.
@@ -34,6 +35,7 @@ type liveFlags struct {
 	ringSize                       string
 	strict, noHeader, utc          bool
 	readyFile                      string
+	btf, keep                      string
 }
 
 func (f *liveFlags) register(fs *pflag.FlagSet) {
@@ -100,8 +102,15 @@ func (f *liveFlags) registerColor(fs *pflag.FlagSet) {
 func (f *liveFlags) registerRoom(fs *pflag.FlagSet) {
 	fs.Uint32Var(&f.maxSockets, "max-sockets", 65536, "live sockets that the kernel side remembers, 192 bytes each")
 	fs.StringVar(&f.ringSize, "ring-size", "8MiB", "room for facts between the kernel and this program; a power of two")
+	registerTypes(fs, &f.btf)
+	fs.StringVar(&f.keep, "keep-capabilities", "none", "after the start, keep these capabilities (such as cap_sys_ptrace: to name program files of processes that start later), or all")
 	fs.StringVar(&f.readyFile, "ready-file", "", "create this file once everything is attached")
 	fs.MarkHidden("ready-file")
+}
+
+// registerTypes has where the kernel's types are.
+func registerTypes(fs *pflag.FlagSet, file *string) {
+	fs.StringVar(file, "btf", "", "file with this kernel's type information, where /sys/kernel/btf/vmlinux cannot be read")
 }
 
 func (f *liveFlags) registerLog(fs *pflag.FlagSet) {
@@ -142,6 +151,9 @@ func (f *liveFlags) check() error {
 	}
 	if f.maxSockets == 0 {
 		return usage("--max-sockets 0: must be at least 1")
+	}
+	if _, err := privilege.ParseKeep(f.keep); err != nil {
+		return usage("--keep-capabilities %q: %v", f.keep, err)
 	}
 	return nil
 }
@@ -272,6 +284,7 @@ func (f *liveFlags) options(flt *filter.Filter) (opt tracer.Options, err error) 
 	if opt.RingBytes, err = f.ringBytes(); err != nil {
 		return opt, err
 	}
+	opt.Types = f.btf
 	opt.MaxSockets = f.maxSockets
 	opt.Filter = tracer.Filter{
 		LocalPort: flt.LocalPort, PeerPort: flt.PeerPort, Local: flt.Local, Peer: flt.Peer,

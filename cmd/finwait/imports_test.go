@@ -26,7 +26,8 @@ func TestImports(t *testing.T) {
 		"finwait/tracer/flow":        {"finwait/tracer/event"},
 		"finwait/tracer/proc":        {"finwait/tracer/event"},
 		"finwait/tracer/thread":      {},
-		"finwait/tracer":             {"finwait/bpf", "finwait/tracer/event", "finwait/tracer/thread"},
+		"finwait/tracer/privilege":   {},
+		"finwait/tracer":             {"finwait/bpf", "finwait/tracer/event", "finwait/tracer/privilege", "finwait/tracer/thread"},
 		"finwait/tracer/workload":    {"finwait/tracer/thread"},
 		"finwait/output/filter":      {"finwait/tracer/event"},
 		"finwait/output/jsonl":       {"finwait/tracer/event"},
@@ -37,6 +38,7 @@ func TestImports(t *testing.T) {
 	}
 	only := map[string][]string{
 		"github.com/cilium/ebpf":     {"finwait/bpf", "finwait/tracer"},
+		"kernel.org/":                {"finwait/tracer/privilege"},
 		"github.com/klauspost/":      {"finwait/output/trace"},
 		"github.com/HdrHistogram/":   {"finwait/output/report"},
 		"gonum.org/":                 {"finwait/output/report/html"},

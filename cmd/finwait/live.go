@@ -62,10 +62,14 @@ func watch(ctx context.Context, stderr io.Writer, f liveFlags, open func(*event.
 	if err != nil {
 		return err
 	}
-	x := newSession(newView(out, &f, flt), t, start, flow.Options{Namer: proc.New("/proc")}, opt.Filter, out.advance)
+	namer := proc.New("/proc")
+	x := newSession(newView(out, &f, flt), t, start, flow.Options{Namer: namer}, opt.Filter, out.advance)
 	err = out.begin(x, start)
 	if err == nil {
 		err = x.Start(start)
+	}
+	if err == nil {
+		err = giveUp(log, t, namer, out, f.keep)
 	}
 	if err != nil {
 		return errors.Join(err, out.close())
@@ -76,12 +80,21 @@ func watch(ctx context.Context, stderr io.Writer, f liveFlags, open func(*event.
 		defer cancel()
 	}
 	if f.readyFile != "" {
-		if err := os.WriteFile(f.readyFile, nil, 0o600); err != nil {
+		if err := touch(f.readyFile); err != nil {
 			return errors.Join(fmt.Errorf("create the ready file: %w", err), out.close())
 		}
 	}
 	err = t.Run(ctx, x)
 	return conclude(t, x, out, f.strict, err, func(line string) { log.Info().Msg(line) })
+}
+
+// touch makes an empty file; never through a symbolic link.
+func touch(path string) error {
+	file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC|unix.O_NOFOLLOW, 0o600)
+	if err != nil {
+		return err
+	}
+	return file.Close()
 }
 
 // conclude ends a session: totals come out whatever happened, and the first cause of

@@ -9,6 +9,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"finwait/tracer"
+	"finwait/tracer/privilege"
 )
 
 func newLogger(w io.Writer, level, format string, color bool) (zerolog.Logger, error) {
@@ -17,7 +18,12 @@ func newLogger(w io.Writer, level, format string, color bool) (zerolog.Logger, e
 		return zerolog.Nop(), usage("--log-level %q: use debug, info, warn or error", level)
 	}
 	if format == "console" {
-		w = zerolog.ConsoleWriter{Out: w, NoColor: !color, TimeFormat: time.TimeOnly}
+		// Values are quoted by the library, messages are not.
+		message := func(i any) string {
+			text, _ := i.(string)
+			return printable(text)
+		}
+		w = zerolog.ConsoleWriter{Out: w, NoColor: !color, TimeFormat: time.TimeOnly, FormatMessage: message}
 	}
 	return zerolog.New(w).Level(l).With().Timestamp().Logger(), nil
 }
@@ -41,9 +47,9 @@ func logStart(log zerolog.Logger, t *tracer.Tracer) {
 	for _, err := range seed.Errs {
 		log.Warn().Err(err).Msg("what already existed is not known in full")
 	}
-	if lacks, err := tracer.CheckPrivilege(); err == nil {
-		for _, l := range lacks {
-			log.Warn().Msg("without " + l)
+	for _, c := range privilege.Missing() {
+		if !c.Harmless {
+			log.Warn().Msg("without " + c.Name + ": " + c.Cost)
 		}
 	}
 }

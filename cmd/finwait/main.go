@@ -42,14 +42,15 @@ func main() {
 
 func run(args []string) int {
 	// A reader that goes away is an ordinary end: writes then fail with EPIPE.
-	signal.Ignore(syscall.SIGPIPE)
+	// So is a limit on the size of files (ulimit -f): they fail with EFBIG.
+	signal.Ignore(syscall.SIGPIPE, syscall.SIGXFSZ)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
 	cmd := newRoot()
 	cmd.SetArgs(args)
 	err := cmd.ExecuteContext(ctx)
 	if err != nil && !errors.Is(err, syscall.EPIPE) {
-		fmt.Fprintf(os.Stderr, "finwait: %v\n", err)
+		fmt.Fprintf(os.Stderr, "finwait: %s\n", printable(err.Error()))
 	}
 	return exitStatus(err)
 }
@@ -58,7 +59,7 @@ func exitStatus(err error) int {
 	switch {
 	case err == nil, errors.Is(err, syscall.EPIPE):
 		return exitDone
-	case errors.Is(err, errUsage):
+	case errors.Is(err, errUsage), errors.Is(err, tracer.ErrTypes):
 		return exitUsage
 	case errors.Is(err, tracer.ErrPrivilege):
 		return exitPrivilege

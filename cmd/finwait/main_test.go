@@ -3,12 +3,13 @@
 package main
 
 import (
+	"fmt"
 	"os"
 	"os/signal"
 	"syscall"
 	"testing"
 
-	"finwait/tracer"
+	"finwait/tracer/privilege"
 	"finwait/tracer/workload"
 )
 
@@ -16,6 +17,10 @@ func TestMain(m *testing.M) {
 	workload.Main() // the lab's workers are this binary again
 	actorMain()     // and so are the processes of the ownership tests
 	if os.Getenv(asProgram) != "" {
+		if err := enterWorld(); err != nil {
+			fmt.Fprintln(os.Stderr, "make a world for the test:", err)
+			os.Exit(125)
+		}
 		os.Exit(run(os.Args[1:]))
 	}
 	signal.Ignore(syscall.SIGPIPE)
@@ -28,7 +33,7 @@ const asProgram = "FINWAIT_TEST_AS_PROGRAM"
 // needsKernel skips a test that cannot trace here, and fails it where it must.
 func needsKernel(t *testing.T) {
 	t.Helper()
-	if _, err := tracer.CheckPrivilege(); err != nil {
+	if err := privilege.Check(); err != nil {
 		if os.Getenv("FINWAIT_REQUIRE_KERNEL") != "" {
 			t.Fatal(err)
 		}

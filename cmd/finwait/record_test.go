@@ -11,6 +11,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -164,11 +165,16 @@ func counted(t *testing.T, path string) (rows int, cut bool) {
 	}
 }
 
-// TestRecordKilled kills recordings at 20 moments: what could be read before can be read
-// after, up to the last whole line, and the file says that it is cut.
+// TestRecordKilled kills recordings at 20 moments, or as many as FINWAIT_KILLS says: what
+// could be read before can be read after, up to the last whole line, and the file says that
+// it is cut.
 func TestRecordKilled(t *testing.T) {
 	s := newStage(t)
-	for i := range 20 {
+	kills := 20
+	if n, err := strconv.Atoi(os.Getenv("FINWAIT_KILLS")); err == nil && n > 0 {
+		kills = n
+	}
+	for i := range kills {
 		ext := []string{".jsonl.zst", ".jsonl", ".jsonl.gz"}[i%3]
 		file := filepath.Join(t.TempDir(), fmt.Sprintf("killed-%d%s", i, ext))
 		p := newProgram(t, "record", "-w", file, "--netns", inode(s.lab), "--flush-every", "1ms").live().start()

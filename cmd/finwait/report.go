@@ -160,7 +160,7 @@ func writePage(r *report.Report, path string, force bool) (err error) {
 	if force {
 		name = fmt.Sprintf("%s.%d", path, time.Now().UnixNano())
 	}
-	f, err := os.OpenFile(name, how, 0o644)
+	f, err := os.OpenFile(name, how, 0o600) // it tells who talks to whom
 	if err != nil {
 		return fmt.Errorf("create page: %w", err)
 	}

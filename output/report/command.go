@@ -86,8 +86,20 @@ func (v *view) command(c choice) string {
 	return b.String()
 }
 
-// quote makes one word of s for a POSIX shell.
+// quote makes one word of s for a shell: as POSIX has it, and where there are characters
+// that a terminal would act on, as bash and zsh do.
 func quote(s string) string {
+	if printable([]byte(s)) != s {
+		var b strings.Builder
+		for i := range len(s) {
+			if c := s[i]; c < ' ' || c > '~' || c == '\'' || c == '\\' {
+				fmt.Fprintf(&b, `\x%02x`, c)
+			} else {
+				b.WriteByte(c)
+			}
+		}
+		return "$'" + b.String() + "'"
+	}
 	safe := func(r rune) bool {
 		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("-_./:=@%+,", r)
 	}

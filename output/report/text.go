@@ -56,7 +56,7 @@ func (r *Report) Headline() string {
 			parts = append(parts, fmt.Sprintf("%d %s", n[s], s))
 		}
 	}
-	return plural(len(r.Findings), "finding") + ": " + strings.Join(parts, ", ") + ". The first: " + r.Findings[0].Title + "."
+	return plural(len(r.Findings), "finding") + ": " + strings.Join(parts, ", ") + ". The first: " + printable([]byte(r.Findings[0].Title)) + "."
 }
 
 func (t *text) complete() {

@@ -35,9 +35,11 @@ func (r *row) sep() {
 	}
 }
 
-// name adds a task's name without anything that a terminal would act on.
-func (r *row) name(c *event.Comm) {
-	b := c.Bytes()
+// name adds a task's name.
+func (r *row) name(c *event.Comm) { r.text(c.Bytes()) }
+
+// text adds what others have written, without anything that a terminal would act on.
+func (r *row) text(b []byte) {
 	for len(b) > 0 {
 		x, n := utf8.DecodeRune(b)
 		if x == utf8.RuneError || !unicode.IsPrint(x) {
@@ -110,7 +112,7 @@ func (r *row) wide(s *event.Socket, p *event.Process, a event.Attribution, peer 
 	}
 	r.next()
 	if len(p.Container) > 12 {
-		r.add(p.Container[:12])
+		r.text([]byte(p.Container[:12]))
 	} else {
 		r.add("-")
 	}

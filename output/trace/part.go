@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Rotation says when a recording goes on in another file. The zero value: never.
@@ -69,6 +71,14 @@ func (p *Parts) Next() (*Writer, error) {
 		p.kept = p.kept[1:]
 	}
 	return p.w, nil
+}
+
+// Writable returns an error when the calling thread may not make the next part.
+func (p *Parts) Writable() error {
+	if !p.opt.On() {
+		return nil
+	}
+	return unix.Faccessat(unix.AT_FDCWD, filepath.Dir(p.path), unix.W_OK|unix.X_OK, unix.AT_EACCESS)
 }
 
 // PartName is path with a part's number in front of its extensions: incident.jsonl.zst

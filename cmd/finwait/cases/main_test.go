@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"finwait/tracer"
+	"finwait/tracer/privilege"
 )
 
 var update = flag.Bool("update", false, "write docs/cases anew")
@@ -50,7 +50,7 @@ func needs(t *testing.T, programs ...string) {
 	if os.Getenv("FINWAIT_REQUIRE_KERNEL") != "" {
 		lacks = t.Fatalf
 	}
-	if _, err := tracer.CheckPrivilege(); err != nil {
+	if err := privilege.Check(); err != nil {
 		lacks("%v", err)
 	}
 	if os.Geteuid() != 0 {

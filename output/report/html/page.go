@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 
 	"finwait/output/report"
 )
@@ -69,10 +70,25 @@ func Write(w io.Writer, r *report.Report) error {
 	if err != nil {
 		return fmt.Errorf("parse page: %w", err)
 	}
-	if err := t.Execute(w, &p); err != nil {
+	var b strings.Builder
+	if err := t.Execute(&b, &p); err != nil {
+		return fmt.Errorf("write page: %w", err)
+	}
+	if _, err := io.WriteString(w, harmless(b.String())); err != nil {
 		return fmt.Errorf("write page: %w", err)
 	}
 	return nil
+}
+
+// harmless takes out what the template does not: characters that turn the direction of
+// writing, and those that a terminal would act on when somebody looks at the file there.
+func harmless(page string) string {
+	return strings.Map(func(r rune) rune {
+		if r == unicode.ReplacementChar || r != '\n' && r != '\t' && !unicode.IsGraphic(r) {
+			return '?'
+		}
+		return r
+	}, page)
 }
 
 func (p *page) draw() (err error) {
