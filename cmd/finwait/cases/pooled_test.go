@@ -17,8 +17,8 @@ import (
 // pooled is many small services, each with a pool of connections of its own, as Go's HTTP client has it:
 // each sends a request that must not be sent twice, once in a while, and its pool keeps the connection meanwhile.
 func pooled() error {
-	workers := flag.Int("workers", 100, "services")
-	rounds := flag.Int("rounds", 2, "requests of each, after the first")
+	services := flag.Int("services", 100, "how many")
+	requests := flag.Int("requests", 3, "of each")
 	every := flag.Duration("every", time.Second, "between two of its requests, give or take")
 	jitter := flag.Duration("jitter", 0, "how much to give or take")
 	idle := flag.Duration("idle-timeout", 90*time.Second, "of the pool")
@@ -26,12 +26,12 @@ func pooled() error {
 	var good, bad atomic.Int64
 	var wg sync.WaitGroup
 	var first sync.Once
-	for i := range *workers {
+	for i := range *services {
 		wg.Go(func() {
 			client := &http.Client{Transport: &http.Transport{IdleConnTimeout: *idle}}
-			time.Sleep(time.Second * time.Duration(i) / time.Duration(*workers)) // not all at once
-			for round := range *rounds + 1 {
-				if round > 0 {
+			time.Sleep(time.Second * time.Duration(i) / time.Duration(*services)) // not all at once
+			for i := range *requests {
+				if i > 0 {
 					time.Sleep(*every - *jitter + rand.N(2**jitter+1))
 				}
 				if err := post(client, flag.Arg(0)); err != nil {
