@@ -100,6 +100,10 @@ func (h *host) close(g *group, c *conn) {
 		g.lifetime += asDuration(c.closed - c.opened)
 		g.lifetimes++
 	}
+	if c.crossed && c.idle >= idleFloor {
+		g.crossed++
+		g.example(crossing, c, c.closed, int64(c.idle))
+	}
 	switch {
 	case c.closer == event.CloserLocal && !aborts(c.method) && c.idle >= idleFloor:
 		if g.idleLocal == nil {

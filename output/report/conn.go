@@ -37,6 +37,7 @@ type conn struct {
 	bothHere    bool // the other end is on this host too
 	holdsPort   bool // counted in ports
 	inTimeWait  bool // its TIME_WAIT began in the trace
+	crossed     bool // data met the FIN of the end that had closed first
 	orphan      event.EndReason
 	end         event.EndReason
 	restarts    uint16

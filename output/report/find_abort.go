@@ -104,6 +104,9 @@ func (v *view) unreadFindings() (out []Finding) {
 		default:
 			f.Change = []string{"Read the request to its end before the error response and close (413, 401, …), or shutdown() the sending side and drain what comes for a moment: nginx `lingering_close`."}
 		}
+		if g.role != event.Client && v.keepalive(g.program) {
+			f.Change = append([]string{"If these are requests that came as the keep-alive timeout ran out (see the finding about it), change the timeouts, and nothing else."}, f.Change...)
+		}
 		f.Examples = v.examples(g.examples[unreadData], func(n int64) string { return size(n) + " unread" })
 		c := v.choose(g)
 		c.closer, c.method = event.CloserLocal, event.MethodUnreadData
@@ -111,6 +114,14 @@ func (v *view) unreadFindings() (out []Finding) {
 		out = append(out, f)
 	}
 	return out
+}
+
+// keepalive reports whether a server closes connections after the same idle time.
+func (v *view) keepalive(program uint32) bool {
+	return slices.ContainsFunc(v.servers, func(g *group) bool {
+		_, _, ok := g.idleLocal.cluster()
+		return ok && g.program == program
+	})
 }
 
 // cutFindings: TIME_WAIT that did not last.

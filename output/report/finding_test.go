@@ -162,6 +162,37 @@ func TestRace(t *testing.T) {
 	}
 }
 
+// TestCrossed: requests that met the FIN of a keep-alive timeout are counted, at either end.
+func TestCrossed(t *testing.T) {
+	client := keepalive(5 * time.Second)
+	c := connection{
+		process: api, role: event.Client, local: "10.0.1.1", peer: "10.0.3.7:8080", closer: event.CloserPeer, method: event.MethodFin,
+		idle: 5 * time.Second, lived: time.Minute, errno: 32,
+	}
+	client.many(3, 0, time.Second, c)
+	c.method, c.errno, c.idle = event.MethodRst, 104, 0
+	client.many(2, 0, time.Second, c)
+	f := client.report(t).Findings
+	if len(f) != 1 || f[0].ID != "pool-outlives-keepalive" || !slices.Contains(f[0].Evidence, "On 3 of them this side sent a request all the same, which the peer answered with an RST: it failed.") ||
+		!slices.Contains(f[0].Evidence, "2 more were reset by the peer: so ends a request that comes just before the close().") || len(f[0].Examples) != 3 {
+		t.Errorf("the client: %+v", f)
+	}
+	server := shortServer(false)
+	c = connection{
+		process: api, role: event.Server, local: "10.0.0.4:8080", peer: "10.0.9.2", closer: event.CloserLocal, method: event.MethodClose,
+		idle: 5 * time.Second, lived: time.Minute, errno: 32,
+	}
+	server.many(1, 0, time.Second, c)
+	c.method, c.unread, c.errno = event.MethodUnreadData, 100, 0
+	server.many(6, 0, time.Second, c)
+	f = server.report(t).Findings
+	if len(f) != 2 || f[0].ID != "keepalive-shorter-than-clients" || f[0].Severity != Warning ||
+		!slices.Contains(f[0].Evidence, "On one of them a request came after this side's close(): it was answered with an RST.") ||
+		f[1].ID != "unread-data" || !strings.Contains(f[1].Change[0], "keep-alive timeout") {
+		t.Errorf("the server: %+v", f)
+	}
+}
+
 // TestReuseLasts: a port range that is full is no trouble where connect() takes ports over from
 // TIME_WAIT, unless they are asked for faster than it may.
 func TestReuseLasts(t *testing.T) {

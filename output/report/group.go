@@ -28,6 +28,7 @@ const (
 	localFirst kind = iota
 	localIdle
 	peerIdle
+	crossing
 	linger0
 	unreadData
 	noTimestamps
@@ -82,6 +83,7 @@ type group struct {
 	small      uint64 // SO_LINGER 0 after proberBytes at most
 	discarded  uint64 // bytes that nobody read
 	prompt     uint64 // closed here first, less than idleFloor after the last data
+	crossed    uint64 // of closes after idling: data met the FIN
 	outrun     uint64 // the peer closed first, or at the same time, as promptly
 	lifetime   time.Duration
 	lifetimes  uint64
@@ -131,6 +133,7 @@ func (g *group) merge(o *group) {
 	g.discarded += o.discarded
 	g.prompt += o.prompt
 	g.outrun += o.outrun
+	g.crossed += o.crossed
 	g.lifetime += o.lifetime
 	g.lifetimes += o.lifetimes
 	g.births += o.births

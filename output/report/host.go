@@ -180,6 +180,7 @@ func (h *host) update(c *conn, t *event.Transition) {
 	if t.Old == event.Established {
 		c.idle = t.Idle
 	}
+	c.crossed = c.crossed || crossed(t)
 	switch t.Old {
 	case event.CloseWait:
 		c.closeWait = t.Duration
@@ -187,6 +188,19 @@ func (h *host) update(c *conn, t *event.Transition) {
 		c.finWait2 = t.Duration
 	}
 	c.state, c.since = t.New, t.KTime
+}
+
+// crossed reports whether a step shows that one end sent data after the other one had closed: the FIN was under
+// way, or nobody looked. The closed end answers with an RST.
+func crossed(t *event.Transition) bool {
+	switch t.Closer {
+	case event.CloserLocal:
+		return t.Call == event.MethodDataAfterClose
+	case event.CloserPeer:
+		name := event.ErrnoName(t.Errno)
+		return t.Old == event.CloseWait && t.New == event.Close && (name == "EPIPE" || name == "ECONNRESET")
+	}
+	return false
 }
 
 // end is the last step of a connection.

@@ -71,6 +71,7 @@ type connection struct {
 	noTS        bool
 	sent        int64
 	unread      int64
+	errno       uint16        // with which the connection dies when data meets the FIN
 	noPassive   time.Duration // how long the passive end takes to close; -1: for ever
 	end         event.EndReason
 	timeWait    time.Duration // 0: 60.5 s
@@ -112,6 +113,10 @@ func (w *world) connect(c connection) {
 	passive := max(c.noPassive, rtt)
 	if c.closer == event.CloserPeer {
 		step(c.closed, event.Established, event.CloseWait, c.lived, first)
+		if c.errno != 0 {
+			step(c.closed+passive, event.CloseWait, event.Close, passive, func(t *event.Transition) { t.Errno = c.errno })
+			return
+		}
 		if c.noPassive >= 0 {
 			step(c.closed+passive, event.CloseWait, event.LastAck, passive, nil)
 			step(c.closed+passive+rtt, event.LastAck, event.Close, rtt, nil)
@@ -125,6 +130,10 @@ func (w *world) connect(c connection) {
 		return
 	}
 	in := c.closed + rtt + passive
+	if c.errno != 0 {
+		step(in, event.FinWait2, event.Close, passive, func(t *event.Transition) { t.Call = event.MethodDataAfterClose })
+		return
+	}
 	if c.end == event.EndOverflow {
 		step(in, event.FinWait2, event.Close, passive, func(t *event.Transition) {
 			t.TimeWait = &event.TimeWaitInfo{End: event.EndOverflow, Late: event.Unknown}

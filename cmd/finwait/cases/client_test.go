@@ -9,7 +9,7 @@ import (
 )
 
 // clients are programs that this binary can be: their names are those of the links that it is started by.
-var clients = map[string]func() error{"loadtest": loadtest}
+var clients = map[string]func() error{"loadtest": loadtest, "pooled": pooled}
 
 // clientMain is the whole of a client, in its process.
 func clientMain() {

@@ -56,7 +56,7 @@ func TestTimeWaitOnTomcat(t *testing.T) {
 	if closes := strings.Count(access, "HTTP/1.0\" 200 close\n"); closes != requests {
 		t.Errorf("%d requests of %d said `Connection: close`: %s", closes, requests, access[:200])
 	}
-	web.agree("TIME_WAITs, by the kernel", before.timeWaits(nil), born)
+	web.agree("TIME_WAITs, by the kernel", before.timeWaits(), born)
 	sides := strings.Fields(web.sh(bySide).out)
 	for i, comm := range []string{"java", "nginx"} {
 		listed, err := strconv.Atoi(sides[i])
@@ -85,13 +85,13 @@ func TestTimeWaitOnTomcat(t *testing.T) {
 	}
 
 	after, born := run("after")
-	web.agree("TIME_WAITs after the change, by the kernel", after.timeWaits(nil), born)
+	web.agree("TIME_WAITs after the change, by the kernel", after.timeWaits(), born)
 	access = strings.TrimPrefix(n.read("tomcat/logs/access.log"), access)
 	if kept := strings.Count(access, "HTTP/1.1\" 200 -\n"); kept != requests {
 		t.Errorf("%d requests of %d kept the connection", kept, requests)
 	}
 	// Tomcat closes a connection after its hundredth request.
-	if left := after.timeWaits(nil); left > requests/100+2 {
+	if left := after.timeWaits(); left > requests/100+2 {
 		t.Errorf("%d TIME_WAITs after the change", left)
 	}
 	for _, f := range after.added().Findings {
@@ -110,6 +110,6 @@ func TestTimeWaitOnTomcat(t *testing.T) {
 	p.show("after", out, section("What did TIME_WAIT cost?", "began"), section("Findings", "."))
 	p.show("logged", web.sh(asked))
 	p.figure("requests", requests)
-	p.figure("left", after.timeWaits(nil))
+	p.figure("left", after.timeWaits())
 	p.finish()
 }

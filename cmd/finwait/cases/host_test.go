@@ -81,7 +81,13 @@ func (h *host) sh(line string) shown {
 // try is sh with any exit status. What it says on standard error is in the test's log.
 func (h *host) try(line string) shown {
 	h.t.Helper()
-	cmd := h.command("bash", "-c", line)
+	return h.attempt(line, h.command)
+}
+
+// attempt runs a command line that prepare puts where it belongs.
+func (h *host) attempt(line string, prepare func(...string) *exec.Cmd) shown {
+	h.t.Helper()
+	cmd := prepare("bash", "-c", line)
 	var out, complaints bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &complaints
 	err := cmd.Run()

@@ -76,7 +76,7 @@ func TestPoolTooSmall(t *testing.T) {
 		}
 	}
 	proxy.agree("connects without a port, by nginx's error log", len(before.failures), said)
-	proxy.agree("TIME_WAITs, by the kernel", before.timeWaits(nil), born)
+	proxy.agree("TIME_WAITs, by the kernel", before.timeWaits(), born)
 	local := len(before.first(upstream("nginx", event.CloserLocal)))
 	if peer := len(before.first(upstream("nginx", event.CloserPeer))); local < 1000 || peer*20 > local {
 		t.Errorf("nginx closed %d connections first, Tomcat %d", local, peer)
@@ -107,7 +107,7 @@ func TestPoolTooSmall(t *testing.T) {
 	if len(after.failures) > 0 || strings.Count(n.read("nginx-error.log"), "failed (99") > said {
 		t.Errorf("connects still fail: %d", len(after.failures))
 	}
-	proxy.agree("TIME_WAITs after the change, by the kernel", after.timeWaits(nil), born)
+	proxy.agree("TIME_WAITs after the change, by the kernel", after.timeWaits(), born)
 	kept := len(after.first(upstream("nginx", event.CloserLocal)))
 	if kept*20 > local || strings.Contains(good.out, "Non-2xx") {
 		t.Errorf("nginx still closes %d connections first: %s", kept, good.out)

@@ -77,14 +77,19 @@ func (t *trace) first(which func(*event.Transition) bool) (list []*event.Transit
 	return list
 }
 
-// timeWaits counts the TIME_WAITs that began.
-func (t *trace) timeWaits(which func(*event.Transition) bool) (n int) {
+// count counts rows.
+func (t *trace) count(which func(*event.Transition) bool) (n int) {
 	for i := range t.rows {
-		if r := &t.rows[i]; r.New == event.TimeWait && (which == nil || which(r)) {
+		if which(&t.rows[i]) {
 			n++
 		}
 	}
 	return n
+}
+
+// timeWaits counts the TIME_WAITs that began.
+func (t *trace) timeWaits() int {
+	return t.count(func(r *event.Transition) bool { return r.New == event.TimeWait })
 }
 
 // open counts the TIME_WAITs of a program that began in the trace and have not ended: those that ss lists.
@@ -102,13 +107,8 @@ func (t *trace) open(comm string) (n int) {
 }
 
 // reused counts the TIME_WAITs whose port connect() took over.
-func (t *trace) reused() (n int) {
-	for i := range t.rows {
-		if w := t.rows[i].TimeWait; w != nil && w.End == event.EndReusedByConnect {
-			n++
-		}
-	}
-	return n
+func (t *trace) reused() int {
+	return t.count(func(r *event.Transition) bool { return r.TimeWait != nil && r.TimeWait.End == event.EndReusedByConnect })
 }
 
 // agree fails unless two counts of the same thing are equal. Where the host hides some tasks from
