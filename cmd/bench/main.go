@@ -25,10 +25,13 @@ func main() {
 	list, missing := contenders(os.Args[1])
 	fmt.Println(missing)
 	fd := &field{dir: os.TempDir(), conns: 30000}
-	for i := 0; i < 2; i++ {
+	for i := 0; i < 3; i++ {
 		e, err := fd.empty()
 		fmt.Println("empty", e, err)
 		for _, c := range list {
+			if o := os.Getenv("ONLY"); o != "" && o != c.name {
+				continue
+			}
 			f, err := fd.free()
 			if err != nil {
 				panic(err)

@@ -15,9 +15,8 @@ import (
 
 // field is where the rounds take place.
 type field struct {
-	dir    string // of the contenders' outputs
-	conns  int    // of one run of the load
-	serial int    // of arenas
+	dir   string // of the contenders' outputs
+	conns int    // of one run of the load
 }
 
 // figures are what one contender, or nobody, made of one round.
@@ -37,8 +36,7 @@ type figures struct {
 
 // run starts a load, warms it up, and runs it with f around.
 func (fd *field) run(conns int, f func(run func() (outcome, error)) error) error {
-	fd.serial++
-	a, err := newArena(fd.serial)
+	a, err := newArena()
 	if err != nil {
 		return err
 	}
@@ -102,22 +100,9 @@ func (fd *field) both(t *tracing, r *figures, empty float64) error {
 	if err != nil {
 		return err
 	}
-	stats, err := ebpf.EnableStats(unix.BPF_STATS_RUN_TIME)
-	if err != nil {
-		return fmt.Errorf("turn BPF statistics on: %w", err)
-	}
-	before, err := t.programs()
-	if err == nil {
-		err = fd.run(fd.conns/2, func(run func() (outcome, error)) error {
-			_, err := run()
-			return err
-		})
-	}
-	after, err2 := t.programs()
-	if err = errors.Join(err, err2, stats.Close()); err != nil {
+	if err := fd.inKernel(t, r, empty); err != nil {
 		return err
 	}
-	r.inKernel(after.since(before), t.state, empty)
 	usage, err := t.stop()
 	if err != nil {
 		return err
@@ -147,16 +132,65 @@ func (fd *field) both(t *tracing, r *figures, empty float64) error {
 	return err
 }
 
-// inKernel divides what programs took by how often a socket's state changed.
-func (r *figures) inKernel(ps programs, state string, empty float64) {
-	n := float64(ps.state(state).runs)
+// pieces is in how many pieces the load is run with statistics. Whatever interrupts a
+// program is in its time; most pieces are short enough to be spared the worst.
+const pieces = 15
+
+// inKernel measures what programs take each time that a socket's state changes. The end of
+// every TIME_WAIT is in it: it comes when the load's namespace ends.
+func (fd *field) inKernel(t *tracing, r *figures, empty float64) error {
+	stats, err := ebpf.EnableStats(unix.BPF_STATS_RUN_TIME)
+	if err != nil {
+		return fmt.Errorf("turn BPF statistics on: %w", err)
+	}
+	defer stats.Close()
+	var raw, runs series
+	parts := map[string]*series{}
+	var last programs
+	err = fd.run(fd.conns/2/pieces, func(run func() (outcome, error)) error {
+		for range pieces {
+			before, err := t.programs()
+			if err != nil {
+				return err
+			}
+			if _, err := run(); err != nil {
+				return err
+			}
+			if last, err = t.programs(); err != nil {
+				return err
+			}
+			diff := last.since(before)
+			n := float64(diff.state(t.state).runs)
+			sum := diff.total()
+			raw.add(float64(sum.time) / n)
+			runs.add(float64(sum.runs) / n)
+			for _, p := range diff {
+				if parts[p.name] == nil {
+					parts[p.name] = &series{}
+				}
+				parts[p.name].add((float64(p.time) - empty*float64(p.runs)) / n)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	after, err := t.programs()
+	if err != nil {
+		return err
+	}
+	ends := after.since(last)
+	n := float64((fd.conns/2 + warmUp) * changes)
+	r.raw, r.runs = raw.median(), runs.median()
 	r.parts = map[string]float64{}
-	for _, p := range ps {
-		r.parts[p.name] = (float64(p.time) - empty*float64(p.runs)) / n
+	for _, p := range ends {
+		r.raw += float64(p.time) / n
+		r.runs += float64(p.runs) / n
+		r.parts[p.name] = parts[p.name].median() + (float64(p.time)-empty*float64(p.runs))/n
 		r.kernel += r.parts[p.name]
 	}
-	sum := ps.total()
-	r.raw, r.runs = float64(sum.time)/n, float64(sum.runs)/n
+	return nil
 }
 
 // lost adds up what our own last record says is missing.
