@@ -28,7 +28,7 @@ type FinwaitCpuInfo struct {
 	CutPeerPort  uint16
 	PacketTw     uint64
 	PacketReason uint32
-	Pad          uint32
+	Woken        uint32
 }
 
 type FinwaitListener struct {

@@ -97,7 +97,7 @@ struct cpu_info {
 	__u16 cut_peer_port;
 	__u64 packet_tw; /* mini-socket a segment is being processed for (fentry probe) */
 	__u32 packet_reason;
-	__u32 pad;
+	__u32 woken; /* the reader has been woken since this CPU last found the ring empty enough */
 };
 
 struct {
