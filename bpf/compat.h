@@ -31,7 +31,7 @@ static __always_inline __u64 sock_cgroup_id(struct sock *sk)
 	struct cgroup *cgroup;
 
 	if (bpf_core_field_exists(sk->sk_cgrp_data.cgroup)) {
-		cgroup = READ(sk, sk_cgrp_data.cgroup);
+		cgroup = READ(TYPED(sock, sk), sk_cgrp_data.cgroup);
 	} else {
 		__u64 word = READ(old, val);
 

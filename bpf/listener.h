@@ -31,7 +31,8 @@ static __always_inline struct sock_info *listener_of(const struct event *e)
 /* listen(): CLOSE -> LISTEN, in the caller's context; or a listening socket older than the tracer. */
 static __always_inline void listening(struct sock *sk, const struct sock_info *s)
 {
-	struct listener_key key = { .netns = READ(READ(sk, __sk_common.skc_net.net), ns.inum),
+	struct listener_key key = { .netns = READ(READ(TYPED(sock, sk), __sk_common.skc_net.net),
+						  ns.inum),
 				    .port = READ(sk, __sk_common.skc_num) };
 	struct listener fresh = { .sock = (__u64)sk, .sockets = 1 };
 	struct listener *l;
@@ -49,7 +50,8 @@ static __always_inline void listening(struct sock *sk, const struct sock_info *s
 /* The listening socket goes away. */
 static __always_inline void listened(struct sock *sk)
 {
-	struct listener_key key = { .netns = READ(READ(sk, __sk_common.skc_net.net), ns.inum),
+	struct listener_key key = { .netns = READ(READ(TYPED(sock, sk), __sk_common.skc_net.net),
+						  ns.inum),
 				    .port = bpf_ntohs(source_port(sk)) };
 	struct listener *l = bpf_map_lookup_elem(&listeners, &key);
 	__u64 at = (__u64)sk;

@@ -54,7 +54,7 @@ static __always_inline struct sock *sock_of_fd(struct task_struct *task, int fd)
 /* Does descriptor `fd` of `task` refer to the socket's file? */
 static __always_inline bool holds(struct task_struct *task, int fd, struct sock *sk)
 {
-	struct socket *socket = READ(sk, sk_socket);
+	struct socket *socket = READ(TYPED(sock, sk), sk_socket);
 	struct file *file = socket ? READ(socket, file) : NULL;
 
 	return file && file_of_fd(task, fd) == file;

@@ -11,7 +11,11 @@
  */
 extern void *bpf_rdonly_cast(const void *address, __u32 type) __ksym __weak;
 
-/* The address `p` as a struct of that name, for READ(). */
+/*
+ * The address `p` as a struct of that name, for READ(). Worth it for a hook's own argument
+ * too, before pointers are read from it: what it points to is trusted, and to know whether
+ * a field inherits the trust the verifier searches all types of the kernel, each time.
+ */
 #define TYPED(name, p)                                                                             \
 	(have_cast ? (struct name *)bpf_rdonly_cast((p), bpf_core_type_id_kernel(struct name))     \
 		   : (struct name *)(p))

@@ -30,12 +30,13 @@ static __always_inline bool is_v4_mapped(const __u8 addr[16])
 }
 
 /*
- * Fills in both addresses, both ports, the family and the namespace. `skc` may be
+ * Fills in both addresses, both ports, the family and the namespace. `any` may be
  * a full socket, a request or a mini-socket: all begin with struct sock_common.
  * False for anything that is not IPv4 or IPv6.
  */
-static __always_inline bool read_tuple(struct event *e, struct sock_common *skc, __be16 sport)
+static __always_inline bool read_tuple(struct event *e, struct sock_common *any, __be16 sport)
 {
+	struct sock_common *skc = TYPED(sock_common, any);
 	__u16 family = READ(skc, skc_family);
 
 	if (family == AF_INET) {

@@ -159,7 +159,7 @@ static __always_inline bool is_call(struct sock *sk, int old, int new, const str
 /* close() and exit drop the file's last reference first; shutdown() does not. The kernel's own sockets have no file. */
 static __always_inline bool file_is_closing(struct sock *sk)
 {
-	struct socket *socket = READ(sk, sk_socket);
+	struct socket *socket = READ(TYPED(sock, sk), sk_socket);
 	struct file *file = socket ? READ(socket, file) : NULL;
 
 	return file ? !file_refs(file) : sk->sk_shutdown == SHUTDOWN_MASK;
@@ -187,11 +187,11 @@ static __always_inline void on_closing(struct sock *sk, int old, int new, __u64 
 			e.cookie = s ? s->cookie : 0;
 	}
 	read_sock(&e, sk);
-	if (!sk->sk_socket && !(e.flags & EVENT_ORPHAN))
+	if (!READ(TYPED(sock, sk), sk_socket) && !(e.flags & EVENT_ORPHAN))
 		e.flags |= EVENT_UNACCEPTED;
 	if (new == TCP_CLOSE &&
 	    (old == TCP_FIN_WAIT2 || old == TCP_CLOSING || old == TCP_FIN_WAIT1) &&
-	    tw_table_is_full(READ(sk, __sk_common.skc_net.net)))
+	    tw_table_is_full(READ(TYPED(sock, sk), __sk_common.skc_net.net)))
 		e.flags |= EVENT_FULL;
 	if (is_call(sk, old, new, &e)) {
 		e.flags |= EVENT_CALL;
