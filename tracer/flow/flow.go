@@ -89,6 +89,8 @@ type Flow struct {
 
 	known *conn   // whom the sample that is due is about, as far as preview has found out
 	spare []*conn // forgotten
+
+	recent [recent]*conn // of conns, or empty; see byKey
 }
 
 // New returns a Flow that hands its records to out.
@@ -163,7 +165,7 @@ func key(s *event.Sample) uint64 {
 // programs, and there the 4-tuple joins the two.
 func (f *Flow) find(s *event.Sample) *conn {
 	if !s.Kind.Mini() {
-		return f.conns[key(s)]
+		return f.byKey(key(s))
 	}
 	if c := f.minis[s.Sock]; c != nil && c.tuple == s.Tuple && c.netns == s.NetNS {
 		return c
@@ -171,7 +173,7 @@ func (f *Flow) find(s *event.Sample) *conn {
 	if s.Cookie == 0 {
 		return f.tuples.closing(&s.Tuple, s.NetNS)
 	}
-	c := f.conns[s.Cookie]
+	c := f.byKey(s.Cookie)
 	if c != nil && c.mini != nil && c.mini.sock != s.Sock {
 		return nil // the connection before, or after, this one
 	}
@@ -188,18 +190,33 @@ func (f *Flow) open(s *event.Sample) *conn {
 	c := f.take()
 	c.key, c.cookie, c.tuple, c.netns, c.family = key(s), s.Cookie, s.Tuple, s.NetNS, s.Family
 	c.bytesSent, c.bytesReceived, c.timestamps = event.Unknown, event.Unknown, event.Unknown
-	switch other := f.conns[c.key]; {
-	case s.Kind.Mini() && (other != nil || s.Cookie == 0):
-		c.key = 0 // the socket, if there is one, has another connection by now
-	case other != nil:
-		f.forget(other)
-		f.stats.Evicted++
+	// Nobody has this key, unless s is about a mini-socket and the socket, if there is one,
+	// has another connection by now.
+	if s.Kind.Mini() && (s.Cookie == 0 || f.conns[c.key] != nil) {
+		c.key = 0
 	}
 	if c.key != 0 {
 		f.conns[c.key] = c
+		f.recent[c.key%recent] = c
 	}
 	f.tuples.add(c)
 	f.stats.Conns++
+	return c
+}
+
+// recent is how many connections byKey remembers: a power of two. Cookies count up, and what
+// happens to a connection happens within milliseconds, so most of the time one of them it is.
+const recent = 4096
+
+// byKey is f.conns[key].
+func (f *Flow) byKey(key uint64) *conn {
+	if c := f.recent[key%recent]; c != nil && c.key == key && key != 0 {
+		return c
+	}
+	c := f.conns[key]
+	if c != nil {
+		f.recent[key%recent] = c
+	}
 	return c
 }
 
@@ -276,8 +293,8 @@ func (f *Flow) forget(c *conn) {
 		delete(f.conns, c.key)
 	}
 	f.stats.Conns--
+	*c = conn{lives: c.lives + 1}
 	if len(f.spare) < maxSpare {
-		*c = conn{lives: c.lives + 1}
 		f.spare = append(f.spare, c)
 	}
 }
