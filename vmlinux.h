@@ -166,7 +166,7 @@ struct sock_common {
 		};
 	};
 	unsigned short skc_family;
-	volatile unsigned char skc_state;
+	unsigned char skc_state;
 	possible_net_t skc_net;
 	struct in6_addr skc_v6_daddr;
 	struct in6_addr skc_v6_rcv_saddr;
@@ -263,7 +263,7 @@ struct tcp_sock {
 
 struct inet_timewait_sock {
 	struct sock_common __tw_common;
-	volatile unsigned char tw_substate;
+	unsigned char tw_substate;
 	__be16 tw_sport;
 	struct timer_list tw_timer;
 };
@@ -333,7 +333,7 @@ struct task_struct {
 	__u64 start_boottime;
 	struct task_struct *group_leader;
 	struct files_struct *files;
-	const struct cred *cred;
+	struct cred *cred;
 	void *stack;
 	char comm[16];
 };

@@ -15,8 +15,8 @@ static __always_inline long file_refs(struct file *file)
 	long n;
 
 	if (!bpf_core_field_exists(ref->f_ref))
-		return BPF_CORE_READ(file, f_count.counter);
-	n = BPF_CORE_READ(ref, f_ref.refcnt.counter);
+		return READ(file, f_count.counter);
+	n = READ(ref, f_ref.refcnt.counter);
 	return n < 0 ? 0 : n + 1;
 }
 
@@ -31,9 +31,9 @@ static __always_inline __u64 sock_cgroup_id(struct sock *sk)
 	struct cgroup *cgroup;
 
 	if (bpf_core_field_exists(sk->sk_cgrp_data.cgroup)) {
-		cgroup = BPF_CORE_READ(sk, sk_cgrp_data.cgroup);
+		cgroup = READ(TYPED(sock, sk), sk_cgrp_data.cgroup);
 	} else {
-		__u64 word = BPF_CORE_READ(old, val);
+		__u64 word = READ(old, val);
 
 		if (word & 1)
 			return 0;
@@ -41,7 +41,7 @@ static __always_inline __u64 sock_cgroup_id(struct sock *sk)
 	}
 	if (!cgroup)
 		return 0;
-	return BPF_CORE_READ(cgroup, kn, id);
+	return READ(READ(cgroup, kn), id);
 }
 
 /*
@@ -58,11 +58,11 @@ static __always_inline bool netns_is_dying(struct net *net)
 	if (!net)
 		return false;
 	if (bpf_core_field_exists(ref->__ns_ref))
-		return BPF_CORE_READ(ref, __ns_ref.refs.counter) == 0;
+		return READ(ref, __ns_ref.refs.counter) == 0;
 	if (bpf_core_field_exists(net->ns.count))
-		return BPF_CORE_READ(net, ns.count.refs.counter) == 0;
+		return READ(net, ns.count.refs.counter) == 0;
 	if (bpf_core_field_exists(old->count))
-		return BPF_CORE_READ(old, count.refs.counter) == 0;
+		return READ(old, count.refs.counter) == 0;
 	return false;
 }
 
@@ -77,7 +77,7 @@ static __always_inline __u32 tw_entry_stamp(struct inet_timewait_sock *tw)
 
 	if (!bpf_core_field_exists(stamped->tw_entry_stamp))
 		return 0;
-	return BPF_CORE_READ(stamped, tw_entry_stamp);
+	return READ(stamped, tw_entry_stamp);
 }
 
 /*
@@ -92,14 +92,14 @@ static __always_inline bool tw_table_is_full(struct net *net)
 	int max, n;
 
 	if (bpf_core_field_exists(apart->ipv4.tcp_death_row)) {
-		max = BPF_CORE_READ(apart, ipv4.tcp_death_row, sysctl_max_tw_buckets);
-		n = BPF_CORE_READ(apart, ipv4.tcp_death_row, tw_refcount.refs.counter);
+		max = READ(READ(apart, ipv4.tcp_death_row), sysctl_max_tw_buckets);
+		n = READ(READ(apart, ipv4.tcp_death_row), tw_refcount.refs.counter);
 	} else if (bpf_core_field_exists(old->tw_count)) {
-		max = BPF_CORE_READ(net, ipv4.tcp_death_row.sysctl_max_tw_buckets);
-		n = BPF_CORE_READ(old, tw_count.counter);
+		max = READ(net, ipv4.tcp_death_row.sysctl_max_tw_buckets);
+		n = READ(old, tw_count.counter);
 	} else if (bpf_core_field_exists(net->ipv4.tcp_death_row.tw_refcount)) {
-		max = BPF_CORE_READ(net, ipv4.tcp_death_row.sysctl_max_tw_buckets);
-		n = BPF_CORE_READ(net, ipv4.tcp_death_row.tw_refcount.refs.counter);
+		max = READ(net, ipv4.tcp_death_row.sysctl_max_tw_buckets);
+		n = READ(net, ipv4.tcp_death_row.tw_refcount.refs.counter);
 	} else {
 		return false;
 	}
@@ -168,7 +168,7 @@ static __always_inline struct pt_regs *current_regs(void)
 	if (have_task_regs)
 		return (struct pt_regs *)bpf_task_pt_regs(bpf_get_current_task_btf());
 	task = (struct task_struct *)bpf_get_current_task();
-	return BPF_CORE_READ(task, stack) + KERNEL_STACK - bpf_core_type_size(struct pt_regs);
+	return READ(task, stack) + KERNEL_STACK - bpf_core_type_size(struct pt_regs);
 }
 
 /* Does this system call copy a descriptor? dup2() and dup3() put theirs in without fd_install(). */
@@ -181,18 +181,18 @@ static __always_inline bool call_copies(long nr)
 static __always_inline long regs_syscall(struct pt_regs *regs)
 {
 #if defined(__TARGET_ARCH_x86)
-	return BPF_CORE_READ(regs, orig_ax);
+	return READ(regs, orig_ax);
 #else
-	return BPF_CORE_READ(regs, syscallno);
+	return READ(regs, syscallno);
 #endif
 }
 
 static __always_inline long regs_first_arg(struct pt_regs *regs)
 {
 #if defined(__TARGET_ARCH_x86)
-	return BPF_CORE_READ(regs, di);
+	return READ(regs, di);
 #else
-	return BPF_CORE_READ(regs, orig_x0);
+	return READ(regs, orig_x0);
 #endif
 }
 

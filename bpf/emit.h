@@ -4,20 +4,38 @@
 #define FINWAIT_EMIT_H
 
 /*
- * Copies one record into the ring. The reader is woken only when there is
- * enough to read: a wakeup costs several times what the record does, and the
- * reader comes by itself every few tens of milliseconds.
- * Safe in any context, the timer base's lock included: a wakeup is deferred
- * through irq_work.
+ * Should this record wake the reader? Only the one that fills the ring beyond
+ * wake_bytes: a wakeup costs far more than the record, above all in a virtual machine,
+ * where it leaves the guest, and the reader comes by itself every few tens of
+ * milliseconds. Each CPU asks once, until it finds the ring emptied.
  */
-static __always_inline void emit(struct event *e, const struct owner *owner)
+static __always_inline __u64 wakeup(void)
+{
+	__u64 waiting = bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA);
+	struct cpu_info *cpu = this_cpu();
+
+	if (!cpu)
+		return BPF_RB_NO_WAKEUP;
+	if (waiting < wake_bytes) {
+		cpu->woken = 0;
+		return BPF_RB_NO_WAKEUP;
+	}
+	if (cpu->woken)
+		return BPF_RB_NO_WAKEUP;
+	cpu->woken = 1;
+	return BPF_RB_FORCE_WAKEUP;
+}
+
+/*
+ * Copies one record into the ring. Safe in any context, the timer base's lock included:
+ * a wakeup is deferred through irq_work.
+ */
+static __noinline void emit(struct event *e, const struct owner *owner)
 {
 	struct owned_event *full;
 	struct event *plain;
-	__u64 wake = BPF_RB_NO_WAKEUP;
+	__u64 wake = wakeup();
 
-	if (bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA) >= wake_bytes)
-		wake = BPF_RB_FORCE_WAKEUP;
 	if (owner) {
 		e->flags |= EVENT_OWNER;
 		full = bpf_ringbuf_reserve(&events, sizeof(*full), 0);

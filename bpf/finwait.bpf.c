@@ -18,6 +18,7 @@
 
 #include "event.h"
 #include "maps.h"
+#include "read.h"
 #include "compat.h"
 #include "emit.h"
 #include "sock.h"
@@ -129,14 +130,13 @@ static __always_inline void took(struct sock *sk, int fd)
 static __always_inline void no_address(struct sock *sk, int fd, __u16 errno)
 {
 	struct event e = { .kind = EVENT_CONNECT_ERROR, .error = errno };
-	struct inet_sock *inet = (struct inet_sock *)sk;
 	__u64 key = (__u64)sk;
 	struct sock_info *s;
 
 	if (!sk)
 		return;
 	s = bpf_map_lookup_elem(&socks, &key);
-	if (!s || !read_tuple(&e, &sk->__sk_common, BPF_CORE_READ(inet, inet_sport)))
+	if (!s || !read_tuple(&e, &sk->__sk_common, source_port(sk)))
 		return;
 	e.ktime = bpf_ktime_get_ns();
 	e.cookie = s->cookie;
@@ -171,7 +171,7 @@ int BPF_PROG(on_sys_exit, struct pt_regs *regs, long ret)
 SEC("fexit/inet_hash_connect")
 int BPF_PROG(on_hash_connect, void *death_row, struct sock *sk, int ret)
 {
-	if (ret == -EADDRNOTAVAIL && BPF_CORE_READ(sk, sk_protocol) == IPPROTO_TCP)
+	if (ret == -EADDRNOTAVAIL && READ(sk, sk_protocol) == IPPROTO_TCP)
 		no_address(sk, fd_of_call(sk), EADDRNOTAVAIL);
 	return 0;
 }
@@ -180,7 +180,7 @@ int BPF_PROG(on_hash_connect, void *death_row, struct sock *sk, int ret)
 SEC("fexit/inet6_hash_connect")
 int BPF_PROG(on_hash_connect6, void *death_row, struct sock *sk, int ret)
 {
-	if (ret == -EADDRNOTAVAIL && BPF_CORE_READ(sk, sk_protocol) == IPPROTO_TCP)
+	if (ret == -EADDRNOTAVAIL && READ(sk, sk_protocol) == IPPROTO_TCP)
 		no_address(sk, fd_of_call(sk), EADDRNOTAVAIL);
 	return 0;
 }
@@ -204,20 +204,18 @@ static __always_inline bool takes(struct sock_info *s, struct sock *sk, int fd)
  */
 static __always_inline void installed(unsigned int fd, struct file *file, bool again)
 {
-	struct socket *socket;
+	struct sock *sk = sock_of_file(file);
+	__u64 key = (__u64)sk;
 	struct sock_info *s;
-	__u64 key;
 
-	if ((BPF_CORE_READ(file, f_inode, i_mode) & S_IFMT) != S_IFSOCK)
+	if (!sk)
 		return;
-	socket = file->private_data;
-	key = (__u64)BPF_CORE_READ(socket, sk);
 	s = bpf_map_lookup_elem(&socks, &key);
-	if (!s || !takes(s, (struct sock *)key, fd))
+	if (!s || !takes(s, sk, fd))
 		return;
 	if (again)
 		count(COUNT_ACCEPT_AGAIN);
-	took((struct sock *)key, fd);
+	took(sk, fd);
 }
 
 SEC("fentry/fd_install")
@@ -248,7 +246,7 @@ int BPF_PROG(on_fd_install_again, unsigned int fd, struct file *file)
 SEC("tp_btf/io_uring_complete")
 int BPF_PROG(on_uring_cqe, void *ctx_, void *req, struct io_uring_cqe *cqe)
 {
-	if (!req || BPF_CORE_READ((struct io_kiocb *)req, opcode) != IORING_OP_ACCEPT)
+	if (!req || READ(TYPED(io_kiocb, req), opcode) != IORING_OP_ACCEPT)
 		return 0;
 	if (cqe->res >= 0)
 		took(sock_of_fd(current_task(), cqe->res), cqe->res);
@@ -258,7 +256,7 @@ int BPF_PROG(on_uring_cqe, void *ctx_, void *req, struct io_uring_cqe *cqe)
 SEC("tp_btf/io_uring_complete")
 int BPF_PROG(on_uring_res, void *ctx_, void *req, __u64 user_data, int res)
 {
-	if (!req || BPF_CORE_READ((struct io_kiocb *)req, opcode) != IORING_OP_ACCEPT)
+	if (!req || READ(TYPED(io_kiocb, req), opcode) != IORING_OP_ACCEPT)
 		return 0;
 	if (res >= 0)
 		took(sock_of_fd(current_task(), res), res);
@@ -268,7 +266,7 @@ int BPF_PROG(on_uring_res, void *ctx_, void *req, __u64 user_data, int res)
 /* The timer probe: tracepoints only. */
 
 #define timer_owner(timer, type, member)                                                           \
-	((type *)((void *)(timer)-bpf_core_field_offset(type, member)))
+	TYPED(type, (void *)(timer)-bpf_core_field_offset(struct type, member))
 
 /*
  * enqueue_timer(), under the timer base's lock with interrupts off: nothing can
@@ -281,9 +279,9 @@ int BPF_PROG(on_timer_start, struct timer_list *timer, unsigned long bucket)
 	__u64 fn = (__u64)timer->function;
 
 	if (fn == tw_timer_fn)
-		tw_armed(timer_owner(timer, struct inet_timewait_sock, tw_timer), bucket, 0);
+		tw_armed(timer_owner(timer, inet_timewait_sock, tw_timer), bucket, 0);
 	else if (fn == reqsk_timer_fn)
-		tw_reopened(timer_owner(timer, struct request_sock, rsk_timer));
+		tw_reopened(timer_owner(timer, request_sock, rsk_timer));
 	return 0;
 }
 
@@ -292,7 +290,7 @@ SEC("tp_btf/timer_cancel")
 int BPF_PROG(on_timer_cancel, struct timer_list *timer)
 {
 	if ((__u64)timer->function == tw_timer_fn)
-		tw_dead(timer_owner(timer, struct inet_timewait_sock, tw_timer), TW_UNKNOWN);
+		tw_dead(timer_owner(timer, inet_timewait_sock, tw_timer), TW_UNKNOWN);
 	return 0;
 }
 
@@ -354,10 +352,9 @@ SEC("fexit/inet_twsk_alloc")
 int BPF_PROG(on_tw_alloc, struct sock *sk, void *dr, int state, struct inet_timewait_sock *tw)
 {
 	struct event e = { .kind = EVENT_TW_ARMED };
-	struct inet_sock *inet = (struct inet_sock *)sk;
 
 	e.ktime = bpf_ktime_get_ns();
-	if (!read_tuple(&e, &sk->__sk_common, BPF_CORE_READ(inet, inet_sport)) || !wanted(&e))
+	if (!read_tuple(&e, &sk->__sk_common, source_port(sk)) || !wanted(&e))
 		return 0;
 	e.cookie = cookie_of(sk);
 	e.sock = (__u64)tw;
@@ -476,7 +473,7 @@ int each_tcp(struct bpf_iter__tcp *ctx)
 	if (!skc)
 		return 0;
 	if (skc->skc_state == TCP_TIME_WAIT) {
-		see_tw(ctx, (struct inet_timewait_sock *)skc);
+		see_tw(ctx, TYPED(inet_timewait_sock, skc));
 		return 0;
 	}
 	if (skc->skc_state == TCP_NEW_SYN_RECV)
@@ -492,7 +489,7 @@ int each_tcp(struct bpf_iter__tcp *ctx)
 		return 0;
 	}
 	e.ktime = bpf_ktime_get_ns();
-	if (!read_tuple(&e, skc, BPF_CORE_READ((struct inet_sock *)sk, inet_sport)) || !wanted(&e))
+	if (!read_tuple(&e, skc, source_port(sk)) || !wanted(&e))
 		return 0;
 	key = (__u64)sk;
 	s = bpf_map_lookup_elem(&socks, &key);
@@ -519,13 +516,11 @@ int each_file(struct bpf_iter__task_file *ctx)
 	struct task_struct *task = ctx->task;
 	struct file *file = ctx->file;
 	struct sock_info *s;
-	struct socket *socket;
 	__u64 key;
 
-	if (!task || !file || (BPF_CORE_READ(file, f_inode, i_mode) & S_IFMT) != S_IFSOCK)
+	if (!task || !file)
 		return 0;
-	socket = file->private_data;
-	key = (__u64)BPF_CORE_READ(socket, sk);
+	key = (__u64)sock_of_file(file);
 	s = bpf_map_lookup_elem(&socks, &key);
 	if (!s || s->attribution)
 		return 0;

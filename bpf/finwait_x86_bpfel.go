@@ -28,7 +28,7 @@ type FinwaitCpuInfo struct {
 	CutPeerPort  uint16
 	PacketTw     uint64
 	PacketReason uint32
-	Pad          uint32
+	Woken        uint32
 }
 
 type FinwaitListener struct {
@@ -111,6 +111,7 @@ const (
 	FinwaitVarFilterPeerAddr    = "filter_peer_addr"
 	FinwaitVarFilterPeerMask    = "filter_peer_mask"
 	FinwaitVarFilterPeerPort    = "filter_peer_port"
+	FinwaitVarHaveCast          = "have_cast"
 	FinwaitVarHaveCookie        = "have_cookie"
 	FinwaitVarHaveTaskRegs      = "have_task_regs"
 	FinwaitVarRcv4End           = "rcv4_end"
@@ -217,6 +218,7 @@ type FinwaitVariableSpecs struct {
 	FilterPeerAddr  *ebpf.VariableSpec `ebpf:"filter_peer_addr"`
 	FilterPeerMask  *ebpf.VariableSpec `ebpf:"filter_peer_mask"`
 	FilterPeerPort  *ebpf.VariableSpec `ebpf:"filter_peer_port"`
+	HaveCast        *ebpf.VariableSpec `ebpf:"have_cast"`
 	HaveCookie      *ebpf.VariableSpec `ebpf:"have_cookie"`
 	HaveTaskRegs    *ebpf.VariableSpec `ebpf:"have_task_regs"`
 	Rcv4End         *ebpf.VariableSpec `ebpf:"rcv4_end"`
@@ -279,6 +281,7 @@ type FinwaitVariables struct {
 	FilterPeerAddr  *ebpf.Variable `ebpf:"filter_peer_addr"`
 	FilterPeerMask  *ebpf.Variable `ebpf:"filter_peer_mask"`
 	FilterPeerPort  *ebpf.Variable `ebpf:"filter_peer_port"`
+	HaveCast        *ebpf.Variable `ebpf:"have_cast"`
 	HaveCookie      *ebpf.Variable `ebpf:"have_cookie"`
 	HaveTaskRegs    *ebpf.Variable `ebpf:"have_task_regs"`
 	Rcv4End         *ebpf.Variable `ebpf:"rcv4_end"`

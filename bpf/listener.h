@@ -21,18 +21,19 @@ static __always_inline struct sock_info *listener_of(const struct event *e)
 		return NULL;
 	at = l->sock;
 	s = bpf_map_lookup_elem(&socks, &at);
-	sk = (struct sock *)at;
+	sk = TYPED(sock, (void *)at);
 	if (!s || !s->attribution || !still_holds(s, sk))
 		return NULL;
-	file = BPF_CORE_READ(sk, sk_socket, file);
+	file = READ(READ(sk, sk_socket), file);
 	return file && file_refs(file) == 1 ? s : NULL;
 }
 
 /* listen(): CLOSE -> LISTEN, in the caller's context; or a listening socket older than the tracer. */
 static __always_inline void listening(struct sock *sk, const struct sock_info *s)
 {
-	struct listener_key key = { .netns = BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum),
-				    .port = BPF_CORE_READ(sk, __sk_common.skc_num) };
+	struct listener_key key = { .netns = READ(READ(TYPED(sock, sk), __sk_common.skc_net.net),
+						  ns.inum),
+				    .port = READ(sk, __sk_common.skc_num) };
 	struct listener fresh = { .sock = (__u64)sk, .sockets = 1 };
 	struct listener *l;
 	__u64 at = (__u64)sk;
@@ -49,9 +50,9 @@ static __always_inline void listening(struct sock *sk, const struct sock_info *s
 /* The listening socket goes away. */
 static __always_inline void listened(struct sock *sk)
 {
-	struct inet_sock *inet = (struct inet_sock *)sk;
-	struct listener_key key = { .netns = BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum),
-				    .port = bpf_ntohs(BPF_CORE_READ(inet, inet_sport)) };
+	struct listener_key key = { .netns = READ(READ(TYPED(sock, sk), __sk_common.skc_net.net),
+						  ns.inum),
+				    .port = bpf_ntohs(source_port(sk)) };
 	struct listener *l = bpf_map_lookup_elem(&listeners, &key);
 	__u64 at = (__u64)sk;
 	struct sock_info *s = bpf_map_lookup_elem(&socks, &at);

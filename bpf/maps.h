@@ -97,7 +97,7 @@ struct cpu_info {
 	__u16 cut_peer_port;
 	__u64 packet_tw; /* mini-socket a segment is being processed for (fentry probe) */
 	__u32 packet_reason;
-	__u32 pad;
+	__u32 woken; /* the reader has been woken since this CPU last found the ring empty enough */
 };
 
 struct {
@@ -110,6 +110,7 @@ struct {
 /* Knobs, set before loading; the verifier removes the branches that they close. */
 const volatile __u8 have_cookie = 1;	     /* bpf_get_socket_cookie() works here (5.12) */
 const volatile __u8 have_task_regs = 1;	     /* bpf_task_pt_regs() works here (5.15) */
+const volatile __u8 have_cast = 1;	     /* bpf_rdonly_cast() works here (6.2) */
 const volatile __u32 wake_bytes = 256 << 10; /* wake the reader when this much is waiting */
 
 /* For tests: makes the state program slow, so that softirqs interrupt it. */

@@ -22,25 +22,42 @@
 
 static __always_inline struct task_struct *current_task(void)
 {
-	return (struct task_struct *)bpf_get_current_task();
+	return TYPED(task_struct, (void *)bpf_get_current_task());
 }
 
-/* The socket behind descriptor `fd` of `task`, or NULL. Reads only; any number may be tried. */
+/* The file behind descriptor `fd` of `task`, or NULL. Reads only; any number may be tried. */
+static __always_inline struct file *file_of_fd(struct task_struct *task, int fd)
+{
+	struct files_struct *files = READ(task, files);
+	struct fdtable *fdt = files ? READ(files, fdt) : NULL;
+
+	if (!fdt || fd < 0 || (unsigned int)fd >= READ(fdt, max_fds))
+		return NULL;
+	return read_pointer(READ(fdt, fd) + fd);
+}
+
+/* The socket of a file, or NULL when the file is something else. */
+static __always_inline struct sock *sock_of_file(struct file *any)
+{
+	struct file *file = TYPED(file, any);
+
+	if (!any || (READ(READ(file, f_inode), i_mode) & S_IFMT) != S_IFSOCK)
+		return NULL;
+	return READ(TYPED(socket, READ(file, private_data)), sk);
+}
+
 static __always_inline struct sock *sock_of_fd(struct task_struct *task, int fd)
 {
-	struct fdtable *fdt = BPF_CORE_READ(task, files, fdt);
-	struct file **slot, *file;
-	struct socket *socket;
+	return sock_of_file(file_of_fd(task, fd));
+}
 
-	if (!fdt || fd < 0 || (unsigned int)fd >= BPF_CORE_READ(fdt, max_fds))
-		return NULL;
-	slot = BPF_CORE_READ(fdt, fd) + fd;
-	if (bpf_probe_read_kernel(&file, sizeof(file), slot) || !file)
-		return NULL;
-	if ((BPF_CORE_READ(file, f_inode, i_mode) & S_IFMT) != S_IFSOCK)
-		return NULL;
-	socket = BPF_CORE_READ(file, private_data);
-	return BPF_CORE_READ(socket, sk);
+/* Does descriptor `fd` of `task` refer to the socket's file? */
+static __always_inline bool holds(struct task_struct *task, int fd, struct sock *sk)
+{
+	struct socket *socket = READ(TYPED(sock, sk), sk_socket);
+	struct file *file = socket ? READ(socket, file) : NULL;
+
+	return file && file_of_fd(task, fd) == file;
 }
 
 /* The descriptor that current's system call works on, when it is this socket's; -1 if not. */
@@ -48,21 +65,21 @@ static __always_inline int fd_of_call(struct sock *sk)
 {
 	int fd = regs_first_arg(current_regs());
 
-	return sock_of_fd(current_task(), fd) == sk ? fd : -1;
+	return holds(current_task(), fd, sk) ? fd : -1;
 }
 
 /* Fills in `o` from `task`; `comm` is the leader's, whichever thread calls. */
 static __always_inline struct task_struct *read_task(struct owner *o, struct task_struct *task)
 {
-	struct task_struct *leader = BPF_CORE_READ(task, group_leader);
+	struct task_struct *leader = READ(task, group_leader);
 
-	o->start_ns = BPF_CORE_READ(leader, start_boottime);
-	o->tgid = BPF_CORE_READ(task, tgid);
-	o->tid = BPF_CORE_READ(task, pid);
-	o->uid = BPF_CORE_READ(task, cred, uid.val);
-	o->exit_code = BPF_CORE_READ(task, exit_code);
-	bpf_core_read(o->comm, sizeof(o->comm), &leader->comm);
-	bpf_core_read(o->thread, sizeof(o->thread), &task->comm);
+	o->start_ns = READ(leader, start_boottime);
+	o->tgid = READ(task, tgid);
+	o->tid = READ(task, pid);
+	o->uid = READ(READ(task, cred), uid.val);
+	o->exit_code = READ(task, exit_code);
+	READ_16(o->comm, leader, comm);
+	READ_16(o->thread, task, comm);
 	return leader;
 }
 
@@ -74,7 +91,7 @@ static __always_inline struct task_struct *read_task(struct owner *o, struct tas
 static __always_inline bool own(struct sock_info *s, __u8 attribution, int fd)
 {
 	struct task_struct *task = current_task();
-	__u32 flags = BPF_CORE_READ(task, flags);
+	__u32 flags = READ(task, flags);
 
 	if ((flags & PF_KTHREAD) && !(flags & PF_IO_WORKER))
 		return false;
@@ -95,9 +112,9 @@ static __always_inline bool may_close(const struct sock_info *s)
 {
 	struct task_struct *task = current_task();
 
-	if (s->attribution && BPF_CORE_READ(task, tgid) == s->owner.tgid)
+	if (s->attribution && READ(task, tgid) == s->owner.tgid)
 		return true;
-	if (BPF_CORE_READ(task, flags) & (PF_EXITING | PF_IO_WORKER))
+	if (READ(task, flags) & (PF_EXITING | PF_IO_WORKER))
 		return true;
 	return call_closes(regs_syscall(current_regs()));
 }
@@ -108,17 +125,17 @@ static __always_inline bool may_close(const struct sock_info *s)
  */
 static __always_inline bool still_holds(struct sock_info *s, struct sock *sk)
 {
-	struct task_struct *leader = (struct task_struct *)s->leader;
+	struct task_struct *leader = TYPED(task_struct, (void *)s->leader);
 
-	if (!leader || s->fd < 0)
+	if (!s->leader || s->fd < 0)
 		return false;
-	if (BPF_CORE_READ(leader, tgid) != s->owner.tgid ||
-	    BPF_CORE_READ(leader, start_boottime) != s->owner.start_ns)
+	if (READ(leader, tgid) != s->owner.tgid ||
+	    READ(leader, start_boottime) != s->owner.start_ns)
 		return false;
-	if (sock_of_fd(leader, s->fd) != sk)
+	if (!holds(leader, s->fd, sk))
 		return false;
-	s->owner.uid = BPF_CORE_READ(leader, cred, uid.val);
-	bpf_core_read(s->owner.comm, sizeof(s->owner.comm), &leader->comm);
+	s->owner.uid = READ(READ(leader, cred), uid.val);
+	READ_16(s->owner.comm, leader, comm);
 	if (s->owner.tid == s->owner.tgid)
 		__builtin_memcpy(s->owner.thread, s->owner.comm, sizeof(s->owner.thread));
 	return true;

@@ -18,34 +18,41 @@ static __always_inline void set_v4(__u8 addr[16], __be32 v4)
 	((__u32 *)addr)[3] = v4;
 }
 
+/* The local port, network order. skc_num is already 0 for accepted sockets at CLOSE. */
+static __always_inline __be16 source_port(struct sock *sk)
+{
+	return READ(TYPED(inet_sock, sk), inet_sport);
+}
+
 static __always_inline bool is_v4_mapped(const __u8 addr[16])
 {
 	return ((const __u64 *)addr)[0] == 0 && ((const __u32 *)addr)[2] == V4_MAPPED;
 }
 
 /*
- * Fills in both addresses, both ports, the family and the namespace. `skc` may be
+ * Fills in both addresses, both ports, the family and the namespace. `any` may be
  * a full socket, a request or a mini-socket: all begin with struct sock_common.
  * False for anything that is not IPv4 or IPv6.
  */
-static __always_inline bool read_tuple(struct event *e, struct sock_common *skc, __be16 sport)
+static __always_inline bool read_tuple(struct event *e, struct sock_common *any, __be16 sport)
 {
-	__u16 family = BPF_CORE_READ(skc, skc_family);
+	struct sock_common *skc = TYPED(sock_common, any);
+	__u16 family = READ(skc, skc_family);
 
 	if (family == AF_INET) {
-		set_v4(e->local, BPF_CORE_READ(skc, skc_rcv_saddr));
-		set_v4(e->peer, BPF_CORE_READ(skc, skc_daddr));
+		set_v4(e->local, READ(skc, skc_rcv_saddr));
+		set_v4(e->peer, READ(skc, skc_daddr));
 		e->family = 4;
 	} else if (family == AF_INET6) {
-		BPF_CORE_READ_INTO((struct in6_addr *)e->local, skc, skc_v6_rcv_saddr);
-		BPF_CORE_READ_INTO((struct in6_addr *)e->peer, skc, skc_v6_daddr);
+		READ_16(e->local, skc, skc_v6_rcv_saddr.in6_u.u6_addr8);
+		READ_16(e->peer, skc, skc_v6_daddr.in6_u.u6_addr8);
 		e->family = is_v4_mapped(e->peer) ? 4 : 6;
 	} else {
 		return false;
 	}
 	e->local_port = bpf_ntohs(sport);
-	e->peer_port = bpf_ntohs(BPF_CORE_READ(skc, skc_dport));
-	e->netns = BPF_CORE_READ(skc, skc_net.net, ns.inum);
+	e->peer_port = bpf_ntohs(READ(skc, skc_dport));
+	e->netns = READ(READ(skc, skc_net.net), ns.inum);
 	return true;
 }
 
@@ -69,7 +76,7 @@ static __always_inline __u64 cookie_of(struct sock *sk)
 static __always_inline __u64 known_cookie(struct sock *sk)
 {
 	if (have_cookie)
-		return BPF_CORE_READ(sk, __sk_common.skc_cookie.counter);
+		return READ(sk, __sk_common.skc_cookie.counter);
 	return cookie_of(sk);
 }
 

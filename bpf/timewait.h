@@ -10,18 +10,18 @@
 /* Fills in everything but ktime and kind. False when the filters do not want it. */
 static __always_inline bool read_tw(struct event *e, struct inet_timewait_sock *tw)
 {
-	struct tcp_timewait_sock *tcptw = (void *)tw;
+	struct tcp_timewait_sock *tcptw = TYPED(tcp_timewait_sock, tw);
 
-	if (!read_tuple(e, &tw->__tw_common, BPF_CORE_READ(tw, tw_sport)) || !wanted(e))
+	if (!read_tuple(e, &tw->__tw_common, READ(tw, tw_sport)) || !wanted(e))
 		return false;
 	if (have_cookie)
-		e->cookie = BPF_CORE_READ(tw, __tw_common.skc_cookie.counter);
+		e->cookie = READ(tw, __tw_common.skc_cookie.counter);
 	e->sock = (__u64)tw;
-	e->expires = BPF_CORE_READ(tw, tw_timer.expires);
+	e->expires = READ(tw, tw_timer.expires);
 	e->jiffies = bpf_jiffies64();
-	e->new_state = BPF_CORE_READ(tw, tw_substate);
+	e->new_state = READ(tw, tw_substate);
 	e->aux = tw_entry_stamp(tw);
-	if (BPF_CORE_READ(tcptw, tw_ts_recent_stamp))
+	if (READ(tcptw, tw_ts_recent_stamp))
 		e->flags |= EVENT_TIMESTAMPS;
 	return true;
 }
@@ -59,9 +59,9 @@ static __always_inline bool takes_over(const struct event *tw, struct sock *sk)
 {
 	struct event e = {};
 
-	if (!sk || BPF_CORE_READ(sk, __sk_common.skc_state) != TCP_SYN_SENT)
+	if (!sk || READ(sk, __sk_common.skc_state) != TCP_SYN_SENT)
 		return false;
-	if (!read_tuple(&e, &sk->__sk_common, BPF_CORE_READ((struct inet_sock *)sk, inet_sport)))
+	if (!read_tuple(&e, &sk->__sk_common, source_port(sk)))
 		return false;
 	return same_ends(tw, e.local, e.peer, e.netns, e.local_port, e.peer_port);
 }
@@ -78,7 +78,7 @@ static __always_inline struct sock *taker(const struct event *tw, struct cpu_inf
 
 	if (takes_over(tw, sk))
 		return sk;
-	sk = (struct sock *)cpu->state_sock;
+	sk = TYPED(sock, (void *)cpu->state_sock);
 	return takes_over(tw, sk) ? sk : NULL;
 }
 
@@ -87,7 +87,7 @@ static __always_inline bool in_netlink_call(void)
 {
 	struct sock *sk = sock_of_fd(current_task(), regs_first_arg(current_regs()));
 
-	return sk && BPF_CORE_READ(sk, __sk_common.skc_family) == AF_NETLINK;
+	return sk && READ(sk, __sk_common.skc_family) == AF_NETLINK;
 }
 
 /*
@@ -109,7 +109,7 @@ static __always_inline void tw_dead(struct inet_timewait_sock *tw, __u8 reason)
 	cpu->cut_cookie = 0;
 	cpu->cut_sock = 0;
 	if (reason == TW_UNKNOWN) {
-		if (netns_is_dying(BPF_CORE_READ(tw, __tw_common.skc_net.net))) {
+		if (netns_is_dying(READ(tw, __tw_common.skc_net.net))) {
 			reason = TW_NETNS;
 		} else if ((sk = taker(&e, cpu))) {
 			reason = TW_CONNECT;
@@ -162,7 +162,7 @@ static __always_inline void tw_reopened(struct request_sock *req)
 		return;
 	e.ktime = bpf_ktime_get_ns();
 	/* ir_num is the local port in host order; a request has no inet_sport */
-	if (read_tuple(&e, &req->__req_common, bpf_htons(BPF_CORE_READ(req, __req_common.skc_num))))
+	if (read_tuple(&e, &req->__req_common, bpf_htons(READ(req, __req_common.skc_num))))
 		tw_explain(&e, TW_SYN);
 }
 
@@ -181,9 +181,9 @@ static __always_inline void tw_reopened(struct request_sock *req)
 static __always_inline void tw_segment(struct sk_buff *skb, struct sock *sk)
 {
 	struct event e = { .kind = EVENT_TW_WHY };
-	unsigned char *head = BPF_CORE_READ(skb, head);
-	unsigned char *th = head + BPF_CORE_READ(skb, transport_header);
-	unsigned char *nh = head + BPF_CORE_READ(skb, network_header);
+	unsigned char *head = READ(skb, head);
+	unsigned char *th = head + READ(skb, transport_header);
+	unsigned char *nh = head + READ(skb, network_header);
 	struct cpu_info *cpu = this_cpu();
 	__be16 ports[2];
 	__u8 bits = 0;
@@ -191,14 +191,14 @@ static __always_inline void tw_segment(struct sk_buff *skb, struct sock *sk)
 	if (!cpu || bpf_probe_read_kernel(&bits, 1, th + 13))
 		return;
 	if (sk && (__u64)sk != cpu->cut_sock && !(bits & TCP_FLAG_RST)) {
-		if (BPF_CORE_READ(sk, __sk_common.skc_state) == TCP_TIME_WAIT)
-			tw_armed((struct inet_timewait_sock *)sk, 0, EVENT_REQUEUED);
+		if (READ(sk, __sk_common.skc_state) == TCP_TIME_WAIT)
+			tw_armed(TYPED(inet_timewait_sock, sk), 0, EVENT_REQUEUED);
 		return;
 	}
 	if (!cpu->cut_sock && (sk || (bits & TCP_FLAG_RST) || !(bits & TCP_FLAG_FIN)))
 		return;
 	bpf_probe_read_kernel(ports, sizeof(ports), th);
-	if (BPF_CORE_READ(skb, protocol) == ETH_P_IP) {
+	if (READ(skb, protocol) == ETH_P_IP) {
 		__be32 addr[2];
 
 		bpf_probe_read_kernel(addr, sizeof(addr), nh + 12);

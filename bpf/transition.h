@@ -10,18 +10,20 @@
 #define SOCK_LINGER_BIT (1 << 4)
 
 /* A socket seen for the first time. Whatever is not known stays 0. */
-static __always_inline struct sock_info *remember(__u64 key, const struct sock_info *fresh)
+static __always_inline bool remember(__u64 key, const struct sock_info *fresh)
 {
 	struct sock_info *s;
 
 	if (bpf_map_update_elem(&socks, &key, fresh, BPF_ANY)) {
 		count(COUNT_MAP_FULL);
-		return NULL;
+		return false;
 	}
-	s = bpf_map_lookup_elem(&socks, &key);
-	if (s && !have_cookie)
-		s->cookie = number();
-	return s;
+	if (!have_cookie) {
+		s = bpf_map_lookup_elem(&socks, &key);
+		if (s)
+			s->cookie = number();
+	}
+	return true;
 }
 
 /*
@@ -104,7 +106,7 @@ static __always_inline void read_sock(struct event *e, struct sock *sk)
 	e->cgroup = sock_cgroup_id(sk);
 	if (flags & SOCK_DEAD_BIT)
 		e->flags |= EVENT_ORPHAN;
-	if ((flags & SOCK_LINGER_BIT) && !BPF_CORE_READ(sk, sk_lingertime))
+	if ((flags & SOCK_LINGER_BIT) && !READ(sk, sk_lingertime))
 		e->flags |= EVENT_LINGER0;
 	if (sk->sk_shutdown == SHUTDOWN_MASK)
 		e->flags |= EVENT_SHUT_BOTH;
@@ -157,7 +159,8 @@ static __always_inline bool is_call(struct sock *sk, int old, int new, const str
 /* close() and exit drop the file's last reference first; shutdown() does not. The kernel's own sockets have no file. */
 static __always_inline bool file_is_closing(struct sock *sk)
 {
-	struct file *file = BPF_CORE_READ(sk, sk_socket, file);
+	struct socket *socket = READ(TYPED(sock, sk), sk_socket);
+	struct file *file = socket ? READ(socket, file) : NULL;
 
 	return file ? !file_refs(file) : sk->sk_shutdown == SHUTDOWN_MASK;
 }
@@ -168,11 +171,9 @@ static __always_inline void on_closing(struct sock *sk, int old, int new, __u64 
 	struct event e = { .kind = EVENT_TRANSITION, .old_state = old, .new_state = new };
 	__u64 key = (__u64)sk;
 	struct sock_info *s;
-	struct inet_sock *inet = (struct inet_sock *)sk;
 
 	e.ktime = now;
-	/* skc_num is already 0 for accepted sockets at CLOSE; inet_sport is not */
-	if (!read_tuple(&e, &sk->__sk_common, BPF_CORE_READ(inet, inet_sport)) || !wanted(&e))
+	if (!read_tuple(&e, &sk->__sk_common, source_port(sk)) || !wanted(&e))
 		return;
 	e.cookie = cookie_of(sk);
 	e.sock = key;
@@ -180,20 +181,21 @@ static __always_inline void on_closing(struct sock *sk, int old, int new, __u64 
 	if (!s) {
 		struct sock_info fresh = { .cookie = e.cookie, .fd = -1, .state = old };
 
-		s = remember(key, &fresh);
+		if (remember(key, &fresh))
+			s = bpf_map_lookup_elem(&socks, &key);
 		if (!have_cookie)
 			e.cookie = s ? s->cookie : 0;
 	}
 	read_sock(&e, sk);
-	if (!sk->sk_socket && !(e.flags & EVENT_ORPHAN))
+	if (!READ(TYPED(sock, sk), sk_socket) && !(e.flags & EVENT_ORPHAN))
 		e.flags |= EVENT_UNACCEPTED;
 	if (new == TCP_CLOSE &&
 	    (old == TCP_FIN_WAIT2 || old == TCP_CLOSING || old == TCP_FIN_WAIT1) &&
-	    tw_table_is_full(BPF_CORE_READ(sk, __sk_common.skc_net.net)))
+	    tw_table_is_full(READ(TYPED(sock, sk), __sk_common.skc_net.net)))
 		e.flags |= EVENT_FULL;
 	if (is_call(sk, old, new, &e)) {
 		e.flags |= EVENT_CALL;
-		if (BPF_CORE_READ(current_task(), flags) & PF_EXITING)
+		if (READ(current_task(), flags) & PF_EXITING)
 			e.flags |= EVENT_EXITING;
 		if (file_is_closing(sk))
 			e.flags |= EVENT_CLOSING;
@@ -303,7 +305,6 @@ static __always_inline void step(struct sock *sk, int old, int new)
 static __always_inline bool forget(struct sock *sk)
 {
 	struct event e = { .kind = EVENT_RELEASE, .old_state = TCP_CLOSE, .new_state = TCP_CLOSE };
-	struct inet_sock *inet = (struct inet_sock *)sk;
 	__u64 key = (__u64)sk;
 	struct sock_info *s = bpf_map_lookup_elem(&socks, &key);
 
@@ -311,8 +312,7 @@ static __always_inline bool forget(struct sock *sk)
 		return false;
 	if (s->flags & SOCK_HELD) {
 		e.ktime = bpf_ktime_get_ns();
-		if (read_tuple(&e, &sk->__sk_common, BPF_CORE_READ(inet, inet_sport)) &&
-		    wanted(&e)) {
+		if (read_tuple(&e, &sk->__sk_common, source_port(sk)) && wanted(&e)) {
 			e.cookie = cookie_of(sk);
 			e.sock = key;
 			e.since = s->since;
@@ -321,7 +321,7 @@ static __always_inline bool forget(struct sock *sk)
 			e.cgroup = sock_cgroup_id(sk);
 			if (sk->sk_lock.owned) {
 				e.flags = EVENT_CALL;
-				if (BPF_CORE_READ(current_task(), flags) & PF_EXITING)
+				if (READ(current_task(), flags) & PF_EXITING)
 					e.flags |= EVENT_EXITING;
 				if (may_close(s) && own(s, ATTR_EXACT, -1))
 					e.attribution = ATTR_EXACT;

@@ -33,10 +33,11 @@ type objects struct {
 }
 
 // helpers are the kernel-side knobs that depend on which BPF helpers exist.
-type helpers struct{ cookie, taskRegs bool }
+type helpers struct{ cookie, taskRegs, cast bool }
 
-// Which helpers came with which kernel: both since 5.15, the cookie since 5.12.
-var helperSets = []helpers{{true, true}, {true, false}, {false, false}}
+// Which helpers came with which kernel: all since 6.2, the registers since 5.15, the
+// cookie since 5.12.
+var helperSets = []helpers{{true, true, true}, {true, true, false}, {true, false, false}, {false, false, false}}
 
 func newObjects(opt Options, k *kernel) (*objects, error) {
 	// Kernels before 5.11 charge maps to RLIMIT_MEMLOCK; later ones ignore it.
@@ -171,7 +172,11 @@ func (o *objects) loadWith(names []string, h helpers) error {
 		}
 		spec.Programs[name] = p.Copy()
 	}
-	if err := errors.Join(spec.Variables["have_cookie"].Set(flag(h.cookie)), spec.Variables["have_task_regs"].Set(flag(h.taskRegs))); err != nil {
+	if err := errors.Join(
+		spec.Variables["have_cookie"].Set(flag(h.cookie)),
+		spec.Variables["have_task_regs"].Set(flag(h.taskRegs)),
+		spec.Variables["have_cast"].Set(flag(h.cast)),
+	); err != nil {
 		return fmt.Errorf("set helpers: %w", err)
 	}
 	coll, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{

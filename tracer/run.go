@@ -30,6 +30,9 @@ type Handler interface {
 const (
 	// The kernel side wakes the reader only when much is waiting; else it looks itself.
 	flushEvery = 40 * time.Millisecond
+	// An emptied ring is left alone for this long. Waiting for it would be over at once
+	// under load, for one record; the default ring holds ten times what comes meanwhile.
+	pause = 10 * time.Millisecond
 	// Losses are read this often, and at the end.
 	lossEvery = time.Second
 	// A long burst is handed on in portions of this many samples.
@@ -52,32 +55,19 @@ func (t *Tracer) Run(ctx context.Context, h Handler) error {
 }
 
 func (t *Tracer) read(ctx context.Context, h Handler) error {
-	var (
-		rec   ringbuf.Record
-		s     event.Sample
-		n     int
-		losss = time.Now()
-	)
+	losss := time.Now()
+	rest := time.NewTimer(0)
+	defer rest.Stop()
 	for ctx.Err() == nil {
+		emptied, err := t.portion(h)
+		if err != nil {
+			return err
+		}
 		// An emptied ring is complete up to the present. In a burst, only what has been
 		// read is known: the ring may hold more that is older than now.
-		complete := int64(0)
-		t.reader.SetDeadline(time.Now().Add(flushEvery))
-		for n = 0; n < burst; n++ {
-			err := t.reader.ReadInto(&rec)
-			if errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, ringbuf.ErrFlushed) {
-				complete = Now()
-				break
-			}
-			if err != nil {
-				return fmt.Errorf("read the ring: %w", err)
-			}
-			if err := t.hand(rec.RawSample, &s, h); err != nil {
-				return err
-			}
-		}
-		if complete == 0 {
-			complete = t.newest
+		complete := t.newest
+		if emptied != 0 {
+			complete = emptied
 		}
 		if err := h.Advance(complete); err != nil {
 			return err
@@ -88,8 +78,40 @@ func (t *Tracer) read(ctx context.Context, h Handler) error {
 				return err
 			}
 		}
+		if emptied != 0 {
+			rest.Reset(pause)
+			select {
+			case <-rest.C:
+			case <-ctx.Done():
+			}
+		}
 	}
 	return nil
+}
+
+// portion waits for records for a while and hands over what there is, up to a burst. If it
+// emptied the ring, it returns a moment up to which nothing is left in it; else 0.
+func (t *Tracer) portion(h Handler) (emptied int64, err error) {
+	t.reader.SetDeadline(time.Now().Add(flushEvery))
+	for range burst {
+		err := t.reader.ReadInto(&t.record)
+		if errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, ringbuf.ErrFlushed) {
+			return Now(), nil
+		}
+		if err != nil {
+			return 0, fmt.Errorf("read the ring: %w", err)
+		}
+		if err := t.hand(t.record.RawSample, &t.sample, h); err != nil {
+			return 0, err
+		}
+		if t.record.Remaining == 0 {
+			now := Now()
+			if t.reader.AvailableBytes() == 0 {
+				return now, nil
+			}
+		}
+	}
+	return 0, nil
 }
 
 func (t *Tracer) hand(raw []byte, s *event.Sample, h Handler) error {
@@ -106,8 +128,6 @@ func (t *Tracer) hand(raw []byte, s *event.Sample, h Handler) error {
 
 // finish is the orderly end. A handler that has failed is not called again.
 func (t *Tracer) finish(h Handler, failed error) error {
-	var rec ringbuf.Record
-	var s event.Sample
 	if w, ok := h.(Witness); ok && failed == nil {
 		w.Witness(t.readings())
 	}
@@ -119,14 +139,14 @@ func (t *Tracer) finish(h Handler, failed error) error {
 	}
 	t.reader.SetDeadline(time.Now())
 	for {
-		err := t.reader.ReadInto(&rec)
+		err := t.reader.ReadInto(&t.record)
 		if errors.Is(err, ringbuf.ErrFlushed) {
 			continue
 		}
 		if err != nil {
 			break
 		}
-		if err := t.hand(rec.RawSample, &s, h); err != nil {
+		if err := t.hand(t.record.RawSample, &t.sample, h); err != nil {
 			return err
 		}
 	}

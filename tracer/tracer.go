@@ -5,6 +5,7 @@ package tracer
 import (
 	"errors"
 	"fmt"
+	"runtime/debug"
 	"time"
 
 	"github.com/cilium/ebpf/ringbuf"
@@ -16,17 +17,20 @@ import (
 
 // Tracer is a running trace of this host.
 type Tracer struct {
-	opt     Options
-	probe   Probe
-	kernel  *kernel
-	objects *objects
-	reader  *ringbuf.Reader
-	status  []HookStatus
-	seed    Seed
-	losses  losses
-	attach  time.Duration
-	newest  int64          // ktime of the newest sample read
-	seen    []event.Sample // what existed at the start; handed over once
+	opt      Options
+	probe    Probe
+	kernel   *kernel
+	objects  *objects
+	reader   *ringbuf.Reader
+	status   []HookStatus
+	seed     Seed
+	losses   losses
+	attach   time.Duration
+	newest   int64          // ktime of the newest sample read
+	seen     []event.Sample // what existed at the start; handed over once
+	atExpiry bool           // see CountsAtExpiry
+	record   ringbuf.Record // being read
+	sample   event.Sample   // decoded from it
 }
 
 // Open loads and attaches everything, then lists what already exists. Errors wrap
@@ -63,6 +67,9 @@ func Open(opt Options) (*Tracer, error) {
 	if !opt.SkipSeed {
 		t.seen = t.seedAll()
 	}
+	t.atExpiry = t.kernel.countsAtExpiry()
+	t.kernel.types, t.objects.types, t.objects.spec = nil, nil, nil
+	debug.FreeOSMemory() // what loading took is more than what tracing takes
 	return t, nil
 }
 
@@ -168,7 +175,7 @@ func (t *Tracer) NamelessSegments() bool {
 
 // CountsAtExpiry reports whether this kernel's TcpExt TW and TWKilled count the mini-sockets
 // that expire (until 5.10 at least), rather than those that are born.
-func (t *Tracer) CountsAtExpiry() bool { return t.kernel.countsAtExpiry() }
+func (t *Tracer) CountsAtExpiry() bool { return t.atExpiry }
 
 // AttachTime is how long loading and attaching took.
 func (t *Tracer) AttachTime() time.Duration { return t.attach }

@@ -3,7 +3,6 @@
 package jsonl
 
 import (
-	"net/netip"
 	"strconv"
 	"time"
 	"unicode/utf8"
@@ -16,6 +15,8 @@ type object struct {
 
 	second int64  // since 1970, of the last timestamp
 	prefix []byte // that second as text; the next timestamp is mostly of the same
+
+	texts *ownerTexts
 }
 
 func (o *object) key(k string) {
@@ -70,28 +71,24 @@ func (o *object) bool(k string, v bool) {
 func (o *object) nanos(k string, d time.Duration) { o.int(k, int64(d)) }
 
 func (o *object) time(k string, t time.Time) {
+	o.key(k)
+	o.b = append(o.b, '"')
+	o.b = o.appendTime(o.b, t)
+	o.b = append(o.b, '"')
+}
+
+func (o *object) appendTime(b []byte, t time.Time) []byte {
 	if second := t.Unix(); second != o.second || o.prefix == nil {
 		o.second = second
 		o.prefix = t.UTC().AppendFormat(o.prefix[:0], "2006-01-02T15:04:05.")
 	}
-	o.key(k)
-	o.b = append(o.b, '"')
-	o.b = append(o.b, o.prefix...)
-	n := len(o.b)
-	o.b = append(o.b, "000000000Z\""...)
+	b = append(b, o.prefix...)
+	n := len(b)
+	b = append(b, "000000000Z"...)
 	for i, rest := n+8, t.Nanosecond(); rest > 0; i, rest = i-1, rest/10 {
-		o.b[i] = byte('0' + rest%10)
+		b[i] = byte('0' + rest%10)
 	}
-}
-
-func (o *object) endpoint(k string, a netip.AddrPort) {
-	o.open(k)
-	o.key("address")
-	o.b = append(o.b, '"')
-	o.b = a.Addr().AppendTo(o.b)
-	o.b = append(o.b, '"')
-	o.uint("port", uint64(a.Port()))
-	o.close()
+	return b
 }
 
 const hex = "0123456789abcdef"

@@ -18,7 +18,7 @@ type Writer struct {
 
 // New returns a Writer; clock turns ktime into wall-clock time.
 func New(w io.Writer, clock event.Clock) *Writer {
-	return &Writer{w: w, clock: clock, o: object{b: make([]byte, 0, 2048)}}
+	return &Writer{w: w, clock: clock, o: object{b: make([]byte, 0, 2048), texts: &ownerTexts{}}}
 }
 
 // SetClock changes the clock: the records that follow come from another host, or from
@@ -40,62 +40,7 @@ func (w *Writer) end() error {
 	return err
 }
 
-func (o *object) socket(s *event.Socket) {
-	if s.Cookie != 0 {
-		o.open("socket")
-		o.id("cookie", s.Cookie)
-		o.close()
-	}
-	if s.NetNS != 0 {
-		o.open("netns")
-		o.uint("inode", uint64(s.NetNS))
-		o.close()
-	}
-	if s.Family == 6 {
-		o.str("network_type", "ipv6")
-	} else {
-		o.str("network_type", "ipv4")
-	}
-	o.endpoint("local", s.Local)
-	if s.Peer.Port() != 0 {
-		o.endpoint("peer", s.Peer)
-	}
-	if s.Role != event.RoleUnknown {
-		o.str("role", s.Role.String())
-	}
-}
-
-// process writes the owner; where it is not known, the cgroup and the container of the
-// socket, which always are.
-func (o *object) process(k string, p *event.Process) {
-	if !p.Known() && p.Cgroup == "" {
-		return
-	}
-	o.open(k)
-	if p.Known() {
-		o.uint("pid", uint64(p.PID))
-		o.uint("tid", uint64(p.TID))
-		o.bytes("comm", p.Comm.Bytes())
-		o.bytes("thread", p.Thread.Bytes())
-		o.uint("uid", uint64(p.UID))
-		o.id("start_ns", p.StartNS)
-	}
-	if p.Exe != "" {
-		o.str("exe", p.Exe)
-	}
-	if p.Cgroup != "" {
-		o.str("cgroup", p.Cgroup)
-	}
-	if p.Container != "" {
-		o.open("container")
-		o.str("id", p.Container)
-		o.close()
-	}
-	if p.Signal != 0 {
-		o.uint("signal", uint64(p.Signal))
-	}
-	o.close()
-}
+func (o *object) socket(s *event.Socket) { o.b = appendSocket(o.b, s) }
 
 func (o *object) verdict(c event.Closer, m event.Method) {
 	if c != event.CloserUnknown {
@@ -157,31 +102,6 @@ func (o *object) tail(timestamps int8, errno uint16, orphan event.EndReason, exi
 	if incomplete {
 		o.bool("incomplete", true)
 	}
-}
-
-// Transition writes a transition record.
-func (w *Writer) Transition(t *event.Transition) error {
-	o := w.begin("transition", t.KTime)
-	o.socket(&t.Socket)
-	o.str("old_state", t.Old.String())
-	o.str("new_state", t.New.String())
-	if t.Duration >= 0 {
-		o.nanos("duration_ns", t.Duration)
-	}
-	o.process("process", &t.Process)
-	o.str("attribution", t.Attribution.String())
-	o.process("peer_process", &t.PeerProcess)
-	o.verdict(t.Closer, t.Method)
-	if t.Call != event.MethodUnknown {
-		o.str("call", t.Call.String())
-	}
-	o.timeWait(t.TimeWait)
-	o.known("idle_ns", int64(t.Idle))
-	o.known("unread_bytes", t.Unread)
-	o.known("bytes_sent", t.BytesSent)
-	o.known("bytes_received", t.BytesReceived)
-	o.tail(t.Timestamps, t.Errno, t.Orphan, t.Existed, t.Incomplete)
-	return w.end()
 }
 
 // ConnectError writes a connect_error record.

@@ -3,6 +3,7 @@
 package flow
 
 import (
+	"math/rand/v2"
 	"syscall"
 	"time"
 
@@ -82,7 +83,14 @@ type Flow struct {
 	swept  int64 // ktime of the last sweep
 	lossy  bool  // samples are missing: absence means nothing any more
 
-	tr event.Transition // reused for every record
+	// Reused for every record.
+	tr   event.Transition
+	info event.TimeWaitInfo
+
+	known *conn   // whom the sample that is due is about, as far as preview has found out
+	spare []*conn // forgotten
+
+	recent [recent]*conn // of conns, or empty; see byKey
 }
 
 // New returns a Flow that hands its records to out.
@@ -94,8 +102,9 @@ func New(out Handler, opt Options) *Flow {
 		opt.MaxConns = defaultMaxConns
 	}
 	return &Flow{
-		opt: opt, out: out, conns: map[uint64]*conn{}, minis: map[uint64]*conn{}, tuples: index{}, ends: ends{},
-		procs: processes{namer: opt.Namer, byKey: map[processKey]*event.Process{}},
+		opt: opt, out: out, conns: map[uint64]*conn{}, minis: map[uint64]*conn{}, ends: ends{},
+		tuples: index{seed: rand.Uint64(), rings: map[uint64]*conn{}},
+		procs:  processes{namer: opt.Namer, byKey: map[processKey]*event.Process{}},
 	}
 }
 
@@ -112,8 +121,7 @@ func (f *Flow) Sample(s *event.Sample) error {
 		f.stats.Unmatched++ // every socket has an address
 		return nil
 	}
-	f.preview(s)
-	f.window.push(s)
+	f.window.push(s, f.preview(s))
 	return nil
 }
 
@@ -130,11 +138,14 @@ func (f *Flow) Flush() error { return f.settle(1<<63 - 1) }
 
 func (f *Flow) settle(until int64) error {
 	for {
-		s := f.window.pop(until)
-		if s == nil {
+		d := f.window.pop(until)
+		if d == nil {
 			break
 		}
-		if err := f.step(s); err != nil {
+		if f.known = nil; d.conn != nil && d.conn.lives == d.lives && d.conn.key == key(&d.Sample) && d.conn.tuple == d.Tuple {
+			f.known = d.conn
+		}
+		if err := f.step(&d.Sample); err != nil {
 			return err
 		}
 	}
@@ -154,7 +165,7 @@ func key(s *event.Sample) uint64 {
 // programs, and there the 4-tuple joins the two.
 func (f *Flow) find(s *event.Sample) *conn {
 	if !s.Kind.Mini() {
-		c := f.conns[key(s)]
+		c := f.byKey(key(s))
 		if c != nil && s.Cookie == 0 && c.tuple != s.Tuple {
 			return nil // addresses come again; this one was not remembered in the kernel
 		}
@@ -164,9 +175,9 @@ func (f *Flow) find(s *event.Sample) *conn {
 		return c
 	}
 	if s.Cookie == 0 {
-		return f.tuples.closing(s.Tuple, s.NetNS)
+		return f.tuples.closing(&s.Tuple, s.NetNS)
 	}
-	c := f.conns[s.Cookie]
+	c := f.byKey(s.Cookie)
 	if c != nil && c.mini != nil && c.mini.sock != s.Sock {
 		return nil // the connection before, or after, this one
 	}
@@ -180,10 +191,9 @@ func (f *Flow) open(s *event.Sample) *conn {
 	if f.stats.Conns >= f.opt.MaxConns {
 		f.evict()
 	}
-	c := &conn{
-		key: key(s), cookie: s.Cookie, tuple: s.Tuple, netns: s.NetNS, family: s.Family,
-		bytesSent: event.Unknown, bytesReceived: event.Unknown, timestamps: event.Unknown,
-	}
+	c := f.take()
+	c.key, c.cookie, c.tuple, c.netns, c.family = key(s), s.Cookie, s.Tuple, s.NetNS, s.Family
+	c.bytesSent, c.bytesReceived, c.timestamps = event.Unknown, event.Unknown, event.Unknown
 	switch other := f.conns[c.key]; {
 	case s.Kind.Mini() && (other != nil || s.Cookie == 0):
 		c.key = 0 // the socket, if there is one, has another connection by now
@@ -195,14 +205,31 @@ func (f *Flow) open(s *event.Sample) *conn {
 	}
 	if c.key != 0 {
 		f.conns[c.key] = c
+		f.recent[c.key%recent] = c
 	}
 	f.tuples.add(c)
 	f.stats.Conns++
 	return c
 }
 
+// recent is how many connections byKey remembers: a power of two. Cookies count up, and what
+// happens to a connection happens within milliseconds, so most of the time one of them it is.
+const recent = 4096
+
+// byKey is f.conns[key].
+func (f *Flow) byKey(key uint64) *conn {
+	if c := f.recent[key%recent]; c != nil && c.key == key && key != 0 {
+		return c
+	}
+	c := f.conns[key]
+	if c != nil {
+		f.recent[key%recent] = c
+	}
+	return c
+}
+
 // replace puts a mini-socket in the place of the full one.
-func (f *Flow) replace(c *conn, m *mini) {
+func (f *Flow) replace(c *conn, m mini) {
 	if other := f.minis[m.sock]; other != nil && other != c {
 		f.forget(other) // its end was lost: two cannot have one address
 		f.stats.Evicted++
@@ -212,7 +239,7 @@ func (f *Flow) replace(c *conn, m *mini) {
 	} else {
 		delete(f.minis, c.mini.sock)
 	}
-	c.mini = m
+	c.room, c.mini = m, &c.room
 	f.minis[m.sock] = c
 	if f.opt.NamelessSegments {
 		f.ends.remove(c)
@@ -224,13 +251,14 @@ func (f *Flow) replace(c *conn, m *mini) {
 // one, and connect() used it again. The cookie is the socket's, so both have it; where the
 // first lives on as a mini-socket, it goes by its address alone from now on.
 func (f *Flow) reopen(c *conn, s *event.Sample) *conn {
+	next, nextKnown := c.next, c.nextKnown
 	if c.mini == nil {
 		f.forget(c)
 	} else {
 		f.leave(c)
 	}
 	again := f.open(s)
-	again.next, again.nextKnown = c.next, c.nextKnown
+	again.next, again.nextKnown = next, nextKnown
 	return again
 }
 
@@ -278,19 +306,39 @@ func (f *Flow) forget(c *conn) {
 		delete(f.conns, c.key)
 	}
 	f.stats.Conns--
+	*c = conn{lives: c.lives + 1}
+	if len(f.spare) < maxSpare {
+		f.spare = append(f.spare, c)
+	}
+}
+
+// maxSpare is how many forgotten connections are kept to be used again: more than come
+// within the window, fewer than a burst of ends would leave behind.
+const maxSpare = 8192
+
+// take returns an empty connection.
+func (f *Flow) take() *conn {
+	n := len(f.spare)
+	if n == 0 {
+		return &conn{}
+	}
+	c := f.spare[n-1]
+	f.spare = f.spare[:n-1]
+	return c
 }
 
 // preview looks at a sample when it arrives, before it is due, only to know whose
 // socket it is: the other end's record, due a moment earlier, can then name it.
-func (f *Flow) preview(s *event.Sample) {
+func (f *Flow) preview(s *event.Sample) *conn {
 	if s.Kind != event.KindTransition {
-		return
+		return nil
 	}
 	c := f.open(s)
 	c.next, c.nextKnown = nil, s.Attribution
 	if s.Has(event.FlagOwner) {
 		c.next = f.procs.intern(s)
 	}
+	return c
 }
 
 func (f *Flow) step(s *event.Sample) error {
@@ -320,7 +368,10 @@ func (f *Flow) step(s *event.Sample) error {
 
 // transition is a step of the full socket.
 func (f *Flow) transition(s *event.Sample) error {
-	c := f.open(s)
+	c := f.known
+	if c == nil {
+		c = f.open(s)
+	}
 	if c.again(s) {
 		c = f.reopen(c, s)
 	}
@@ -442,7 +493,8 @@ func (f *Flow) withoutTimeWait(c *conn, s *event.Sample, t *event.Transition) {
 
 func (f *Flow) overflow(t *event.Transition) {
 	f.stats.Refused++
-	t.TimeWait = &event.TimeWaitInfo{End: event.EndOverflow, Late: event.Unknown}
+	f.info = event.TimeWaitInfo{End: event.EndOverflow, Late: event.Unknown}
+	t.TimeWait = &f.info
 }
 
 // connectError is the errno that connect() returned, just after its SYN_SENT → CLOSE.
@@ -490,12 +542,14 @@ func (f *Flow) begin(c *conn, ktime int64) *event.Transition {
 	if c.owner != nil {
 		t.Process = *c.owner
 	}
-	if p := f.tuples.peer(c); p != nil && !c.gone {
-		switch {
-		case p.owner.Known():
-			c.peer = p.owner
-		case p.next != nil:
-			c.peer = p.next
+	if !c.gone {
+		if p := f.tuples.peer(c); p != nil {
+			switch {
+			case p.owner.Known():
+				c.peer = p.owner
+			case p.next != nil:
+				c.peer = p.next
+			}
 		}
 	}
 	if c.peer != nil {

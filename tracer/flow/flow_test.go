@@ -740,9 +740,12 @@ func TestEvict(t *testing.T) {
 		t.Errorf("conns %d, mini-sockets %d, evicted %d; want 4, 4, 96", s.Conns, s.TimeWaits, s.Evicted)
 	}
 	n := 0
-	for _, c := range f.tuples {
-		for ; c != nil; c = c.same {
+	for _, first := range f.tuples.rings {
+		for c := first; ; {
 			n++
+			if c = c.older; c == first {
+				break
+			}
 		}
 	}
 	if n != 4 {

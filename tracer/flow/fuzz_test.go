@@ -83,13 +83,20 @@ func invariants(t *testing.T, f *Flow) {
 	if s := f.Stats(); s.TimeWaits != len(f.minis) || s.Conns != conns || conns > f.opt.MaxConns {
 		t.Fatalf("stats say %d mini-sockets, %d connections; there are %d, %d; at most %d are allowed", s.TimeWaits, s.Conns, len(f.minis), conns, f.opt.MaxConns)
 	}
-	for tuple, c := range f.tuples {
-		var prev *conn
-		for ; c != nil; prev, c = c, c.same {
+	for hash, first := range f.tuples.rings {
+		for c := first; ; {
 			indexed++
-			if c.tuple != tuple || c.prev != prev || c.key != 0 && f.conns[c.key] != c {
+			if c.hash != hash || c.hash != f.tuples.hash(&c.tuple) || c.older.newer != c || c.key != 0 && f.conns[c.key] != c {
 				t.Fatalf("the index holds a connection that it should not")
 			}
+			if c = c.older; c == first {
+				break
+			}
+		}
+	}
+	for _, c := range f.spare {
+		if *c != (conn{lives: c.lives}) {
+			t.Fatalf("a connection that was forgotten is not empty: %+v", c)
 		}
 	}
 	if indexed > conns {

@@ -130,7 +130,7 @@ func TestNewConnectionDuringTimeWait(t *testing.T) {
 }
 
 func TestIndex(t *testing.T) {
-	x := index{}
+	x := index{seed: 1, rings: map[uint64]*conn{}}
 	tuple := event.Tuple{LocalPort: 1, PeerPort: 2}
 	end := func(netns uint32) *conn { return &conn{tuple: tuple, netns: netns, state: event.FinWait2} }
 	a, b, c := end(1), end(2), end(3)
@@ -148,7 +148,7 @@ func TestIndex(t *testing.T) {
 				x.remove(e)
 				delete(left, e.netns)
 				for netns := uint32(1); netns <= 3; netns++ {
-					if got := x.closing(tuple, netns); got != left[netns] {
+					if got := x.closing(&tuple, netns); got != left[netns] {
 						t.Errorf("closing in namespace %d = %v, want %v", netns, got, left[netns])
 					}
 				}
@@ -156,8 +156,8 @@ func TestIndex(t *testing.T) {
 			for _, e := range left {
 				x.remove(e)
 			}
-			if len(x) != 0 {
-				t.Errorf("%d entries left", len(x))
+			if len(x.rings) != 0 {
+				t.Errorf("%d entries left", len(x.rings))
 			}
 		}
 	}
@@ -169,7 +169,7 @@ func TestWindow(t *testing.T) {
 	// Samples jitter by less than the window: they must come out sorted, all of them.
 	for i := range int64(20000) {
 		now += 10
-		w.push(&event.Sample{KTime: now - i*7919%100})
+		w.push(&event.Sample{KTime: now - i*7919%100}, nil)
 		pushed++
 		for s := w.pop(now - 200); s != nil; s = w.pop(now - 200) {
 			if s.KTime < popped {

@@ -16,6 +16,10 @@ type Namer interface {
 type processes struct {
 	namer Namer
 	byKey map[processKey]*event.Process
+	last  [64]struct {
+		key processKey
+		p   *event.Process
+	} // of those that come again and again, by their pid
 }
 
 type processKey struct {
@@ -36,7 +40,12 @@ func (ps *processes) intern(s *event.Sample) *event.Process {
 	if s.Has(event.FlagExiting) {
 		k.signal = uint8(o.ExitCode & 0x7f)
 	}
+	last := &ps.last[k.tid%uint32(len(ps.last))]
+	if last.p != nil && last.key == k {
+		return last.p
+	}
 	if p, ok := ps.byKey[k]; ok {
+		last.key, last.p = k, p
 		return p
 	}
 	if len(ps.byKey) >= maxProcesses {

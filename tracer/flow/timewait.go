@@ -76,7 +76,7 @@ func (f *Flow) fin(s *event.Sample) error {
 }
 
 func (f *Flow) born(c *conn, s *event.Sample) error {
-	f.replace(c, &mini{state: s.New, sock: s.Sock, expires: s.Expires, due: f.due(s)})
+	f.replace(c, mini{state: s.New, sock: s.Sock, expires: s.Expires, due: f.due(s)})
 	f.stats.Born++
 	if !f.opt.CountsAtExpiry {
 		f.count(s, event.CounterTW, true)
@@ -199,7 +199,7 @@ func (f *Flow) seen(s *event.Sample) {
 	if s.Has(event.FlagTimestamps) {
 		c.timestamps = 1
 	}
-	f.replace(c, &mini{state: s.New, sock: s.Sock, expires: s.Expires, due: f.due(s)})
+	f.replace(c, mini{state: s.New, sock: s.Sock, expires: s.Expires, due: f.due(s)})
 	if s.New == event.TimeWait {
 		c.mini.entered = f.armedAt(s)
 		c.since = c.mini.entered
@@ -223,7 +223,7 @@ func (f *Flow) dead(s *event.Sample) error {
 		c = f.open(s)
 		c.gone, c.incomplete = true, true
 		if c.mini == nil {
-			f.replace(c, &mini{state: s.New, sock: s.Sock})
+			f.replace(c, mini{state: s.New, sock: s.Sock})
 		}
 	}
 	switch s.Reason {
@@ -289,19 +289,19 @@ func (f *Flow) end(c *conn, s *event.Sample, why event.Reason) error {
 	t.Old, t.New = m.state, event.Close
 	t.Duration = span(c.since, s.KTime)
 	if m.state == event.TimeWait {
-		info := event.TimeWaitInfo{
+		f.info = event.TimeWaitInfo{
 			Duration: span(m.entered, s.KTime), End: reason, Restarts: m.restarts, Late: event.Unknown, Inferred: m.inferred,
 		}
 		if reason == event.EndExpired && s.Expires != 0 {
-			info.Late = time.Duration(int64(s.Jiffies)-int64(s.Expires)) * f.opt.Tick
+			f.info.Late = time.Duration(int64(s.Jiffies)-int64(s.Expires)) * f.opt.Tick
 		}
 		if reason == event.EndReusedByConnect {
-			info.SuccessorCookie = s.Successor
+			f.info.SuccessorCookie = s.Successor
 			if s.Has(event.FlagOwner) {
-				info.Successor = *f.procs.intern(s)
+				f.info.Successor = *f.procs.intern(s)
 			}
 		}
-		t.TimeWait = &info
+		t.TimeWait = &f.info
 	} else {
 		t.Orphan = reason
 	}

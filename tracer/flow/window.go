@@ -8,21 +8,44 @@ import "finwait/tracer/event"
 // reserved their records, which differs from the order of the clock by microseconds;
 // so a new sample belongs at the end, or a few places before it.
 type window struct {
-	queue []event.Sample // sorted by KTime from head on
+	queue []due // sorted by KTime from head on
 	head  int
-	clues []clue // sorted by ktime; none older than what was popped last
+	clues []clue // sorted by ktime from first on; none there is older than what was popped last
+	first int
+	keys  [keyGroups]uint32 // how many of the clues have a key of the group
 }
 
-func (w *window) push(s *event.Sample) {
+// due is a sample that waits, and the connection that it seemed to be about when it came.
+type due struct {
+	event.Sample
+	conn  *conn
+	lives uint32 // of conn, then
+}
+
+// keyGroups must be a power of two, and large against the clues of a busy moment.
+const keyGroups = 4096
+
+func group(key uint64) uint64 { return key * 0x9e3779b97f4a7c15 >> 52 % keyGroups }
+
+// maxIdle is how much room a burst may leave behind, in samples: 10 MB.
+const maxIdle = 32768
+
+func (w *window) push(s *event.Sample, c *conn) {
 	if w.head > 0 && w.head == len(w.queue) {
 		w.queue, w.head = w.queue[:0], 0
+		if cap(w.queue) > maxIdle {
+			w.queue = nil
+		}
 	}
 	if w.head > 4096 && w.head*2 > len(w.queue) {
 		n := copy(w.queue, w.queue[w.head:])
 		w.queue, w.head = w.queue[:n], 0
 	}
 	w.note(s)
-	w.queue = append(w.queue, *s)
+	w.queue = append(w.queue, due{Sample: *s, conn: c})
+	if c != nil {
+		w.queue[len(w.queue)-1].lives = c.lives
+	}
 	for i := len(w.queue) - 1; i > w.head && w.queue[i-1].KTime > w.queue[i].KTime; i-- {
 		w.queue[i-1], w.queue[i] = w.queue[i], w.queue[i-1]
 	}
@@ -30,14 +53,15 @@ func (w *window) push(s *event.Sample) {
 
 // pop returns the oldest sample if it is not younger than ktime. It is valid until
 // the next push.
-func (w *window) pop(ktime int64) *event.Sample {
+func (w *window) pop(ktime int64) *due {
 	if w.head == len(w.queue) || w.queue[w.head].KTime > ktime {
 		return nil
 	}
 	s := &w.queue[w.head]
 	w.head++
-	for len(w.clues) > 0 && w.clues[0].ktime < s.KTime {
-		w.clues = w.clues[1:]
+	for w.first < len(w.clues) && w.clues[w.first].ktime < s.KTime {
+		w.keys[group(w.clues[w.first].key)]--
+		w.first++
 	}
 	return s
 }
@@ -55,8 +79,13 @@ func (w *window) note(s *event.Sample) {
 	if s.Kind != event.KindWhy && (s.Kind != event.KindArmed || s.Has(event.FlagRequeued)) {
 		return
 	}
+	if w.first*2 > len(w.clues) {
+		n := copy(w.clues, w.clues[w.first:])
+		w.clues, w.first = w.clues[:n], 0
+	}
+	w.keys[group(key(s))]++
 	w.clues = append(w.clues, clue{s.KTime, key(s), s.Kind, s.Reason})
-	for i := len(w.clues) - 1; i > 0 && w.clues[i-1].ktime > w.clues[i].ktime; i-- {
+	for i := len(w.clues) - 1; i > w.first && w.clues[i-1].ktime > w.clues[i].ktime; i-- {
 		w.clues[i-1], w.clues[i] = w.clues[i], w.clues[i-1]
 	}
 }
@@ -64,8 +93,11 @@ func (w *window) note(s *event.Sample) {
 // evidence returns the first clue about a mini-socket that has just been popped as
 // dead; its kind is KindUnknown if there is none.
 func (w *window) evidence(dead *event.Sample) clue {
+	if w.keys[group(key(dead))] == 0 {
+		return clue{}
+	}
 	until := dead.KTime + int64(evidence)
-	for _, c := range w.clues {
+	for _, c := range w.clues[w.first:] {
 		if c.ktime > until {
 			break
 		}
