@@ -37,14 +37,14 @@ func TestImports(t *testing.T) {
 		"finwait/output/trace":       {"finwait/output/jsonl", "finwait/tracer/event"},
 	}
 	only := map[string][]string{
-		"github.com/cilium/ebpf":     {"finwait/bpf", "finwait/tracer"},
+		"github.com/cilium/ebpf":     {"finwait/bpf", "finwait/cmd/bench", "finwait/tracer"},
 		"kernel.org/":                {"finwait/tracer/privilege"},
 		"github.com/klauspost/":      {"finwait/output/trace"},
 		"github.com/HdrHistogram/":   {"finwait/output/report"},
 		"gonum.org/":                 {"finwait/output/report/html"},
 		"github.com/rs/zerolog":      {"finwait/cmd/finwait"},
 		"github.com/spf13/":          {"finwait/cmd/finwait"},
-		"github.com/vishvananda/net": {"finwait/tracer/workload"},
+		"github.com/vishvananda/net": {"finwait/cmd/bench", "finwait/tracer/workload"},
 	}
 	standardOnly := []string{"finwait/tracer/event", "finwait/tracer/flow", "finwait/output/filter", "finwait/output/jsonl", "finwait/output/table"}
 	seen := 0

@@ -3,6 +3,7 @@
 package flow
 
 import (
+	"encoding/binary"
 	"math/rand/v2"
 	"syscall"
 	"time"
@@ -157,7 +158,20 @@ func key(s *event.Sample) uint64 {
 	if s.Cookie != 0 {
 		return s.Cookie
 	}
-	return s.Sock
+	return namelessKey(s)
+}
+
+// namelessKey stands for the cookie of a socket that has none: its address and its ends,
+// because addresses come again, sooner than the last samples of who had them before.
+// Cookies are small numbers, or have the top bit set where finwait gives them.
+func namelessKey(s *event.Sample) uint64 {
+	const odd = 0x9E3779B97F4A7C15
+	h := s.Sock ^ uint64(s.LocalPort)<<48 ^ uint64(s.PeerPort)<<32
+	for i := 0; i < 16; i += 8 {
+		h = (h ^ binary.NativeEndian.Uint64(s.Local[i:])) * odd
+		h = (h ^ binary.NativeEndian.Uint64(s.Peer[i:])) * odd
+	}
+	return h>>2 | 1<<62
 }
 
 // find returns the connection that s is about. A mini-socket goes by its address once it is
@@ -166,8 +180,8 @@ func key(s *event.Sample) uint64 {
 func (f *Flow) find(s *event.Sample) *conn {
 	if !s.Kind.Mini() {
 		c := f.byKey(key(s))
-		if c != nil && s.Cookie == 0 && c.tuple != s.Tuple {
-			return nil // addresses come again; this one was not remembered in the kernel
+		if c == nil && s.Cookie>>63 != 0 {
+			c = f.byKey(namelessKey(s)) // numbered late: the kernel side had no room for it before
 		}
 		return c
 	}
