@@ -44,7 +44,7 @@ lint:
 
 # Everything that needs neither a kernel to trace nor root.
 unit:
-	$(GO) test -count=1 $$($(GO) list ./... | grep -v -e '/cmd/finwait$$' -e '/tracer/workload$$' -e '/report/html$$')
+	$(GO) test -count=1 $$($(GO) list ./... | grep -v -e '/cmd/finwait$$' -e '/cmd/finwait/cases$$' -e '/tracer/workload$$' -e '/report/html$$')
 
 # The page of finwait report, in a headless Chromium, light and dark: it fails, not skips, without one.
 browser:
@@ -82,3 +82,14 @@ test-fentry:
 .PHONY: kills
 kills:
 	$(SUDO) env "PATH=$$PATH" FINWAIT_REQUIRE_KERNEL=1 FINWAIT_KILLS=$(or $(KILLS),100) $(GO) test -count=1 -timeout 30m -run '^TestRecordKilled$$' -v ./cmd/finwait
+
+# What people really have, with the servers that they have it with; docs/cases is made of it. CASES=-update writes
+# the pages anew.
+CASES_PACKAGES := nginx haproxy tomcat10 apache2-utils curl jq iproute2 procps podman crun netavark iptables
+
+.PHONY: cases
+cases:
+	$(MAKE) --no-print-directory deps PACKAGES="$(CASES_PACKAGES)"
+	$(SUDO) env "PATH=$$PATH" FINWAIT_REQUIRE_KERNEL=1 $(GO) test -count=1 -p 1 -timeout 10m ./cmd/finwait/cases $(CASES)
+
+test: cases

@@ -109,7 +109,7 @@ func TestProgramFilters(t *testing.T) {
 	for i, c := range cases {
 		p := programs[i].signal(os.Interrupt).exits(exitDone)
 		p.hasTotals(false)
-		rows, _ := p.whole()
+		rows, end := p.whole()
 		if i == 0 {
 			full = rows
 		}
@@ -117,6 +117,15 @@ func TestProgramFilters(t *testing.T) {
 			want, got := rowsOf(full, c.chosen), rowsOf(rows, all)
 			if diff := cmp.Diff(want, got); diff != "" {
 				t.Errorf("-by hand +by finwait:\n%s", diff)
+			}
+			// The totals are those of what was asked for, not of the other ends that come along.
+			if !slices.Contains(c.args, "--closer") && !slices.Contains(c.args, "--method") {
+				if n := uint64(len(of("transition", rows))); end.Totals["transitions"] != n {
+					t.Errorf("%d transitions, and trace_end says %d", n, end.Totals["transitions"])
+				}
+				if n := uint64(len(of("connect_error", rows))); end.Totals["connect_errors"] != n {
+					t.Errorf("%d connect errors, and trace_end says %d", n, end.Totals["connect_errors"])
+				}
 			}
 			if c.six && lacks != nil {
 				t.Skipf("kernel lacks: %v", lacks)

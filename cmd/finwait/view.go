@@ -76,27 +76,39 @@ func (s *stream) Start(start *event.Start) error {
 
 // Transition, ConnectError and Release make a stream a flow.Handler.
 func (s *stream) Transition(t *event.Transition) error {
-	s.end.Transitions++
-	switch {
-	case t.Old == event.Established:
-		s.end.Closes++
-		s.closers[t.Closer]++
-	case t.New == event.Closing:
-		s.closers[event.CloserLocal]--
-		s.closers[event.CloserBoth]++
+	chosen := s.filter.Socket(&t.Socket, &t.Process)
+	if chosen {
+		s.count(t)
 	}
 	if s.closes != nil {
 		return s.closes.Transition(t)
 	}
-	if s.full() || !s.filter.Socket(&t.Socket, &t.Process) || !s.filter.Verdict(t.Closer, t.Method) {
+	if s.full() || !chosen || !s.filter.Verdict(t.Closer, t.Method) {
 		return nil
 	}
 	return s.row(s.sink.Transition(t))
 }
 
+// count adds a row to the totals: of the sockets that were asked for, and not of their other ends, which the
+// kernel side lets through as well.
+func (v *view) count(t *event.Transition) {
+	v.end.Transitions++
+	switch {
+	case t.Old == event.Established:
+		v.end.Closes++
+		v.closers[t.Closer]++
+	case t.New == event.Closing && v.closers[event.CloserLocal] > 0:
+		v.closers[event.CloserLocal]--
+		v.closers[event.CloserBoth]++
+	}
+}
+
 func (s *stream) ConnectError(e *event.ConnectError) error {
+	if !s.filter.Socket(&e.Socket, &e.Process) {
+		return nil
+	}
 	s.end.Errors++
-	if s.full() || !s.filter.AnyVerdict() || !s.filter.Socket(&e.Socket, &e.Process) {
+	if s.full() || !s.filter.AnyVerdict() {
 		return nil
 	}
 	return s.sink.ConnectError(e)

@@ -25,16 +25,14 @@ type recording struct {
 	ended chan error
 }
 
-// record starts `finwait record` of these hosts, of this one if there are none, and waits until everything is attached.
-func (h *host) record(name string, of ...*host) *recording {
+// record starts `finwait record` of the host, or of what a filter says, and waits until everything is attached.
+func (h *host) record(name string, filter ...string) *recording {
 	h.t.Helper()
 	r := &recording{host: h, name: name, file: name + ".jsonl.zst", ended: make(chan error, 1)}
-	// A trace of several hosts is one of the whole machine: there is a filter for one namespace.
-	filter := ""
-	if len(of) == 0 {
-		filter = " --netns /run/netns/" + h.netns()
+	if len(filter) == 0 {
+		filter = []string{"--netns /run/netns/" + h.netns()}
 	}
-	r.line = "finwait record -w " + r.file + filter
+	r.line = "finwait record -w " + r.file + " " + strings.Join(filter, " ")
 	ready := filepath.Join(h.dir, name+".ready")
 	r.cmd = h.command(append(strings.Fields(r.line), "--ready-file", ready)...)
 	r.cmd.Stderr = &r.said

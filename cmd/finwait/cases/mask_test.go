@@ -13,6 +13,7 @@ import (
 var (
 	number = regexp.MustCompile(`((\bAll )?[<>]?\b\d[\d.,:]*)( of \d[\d.,]*)?( ?(ms|µs|s|min|kB|MB|bytes?)\b)?%?`)
 	pids   = regexp.MustCompile(`\[(over )?\d+( processes)?\]`)
+	ids    = regexp.MustCompile(`\b([0-9a-f]{64}|[0-9a-f]{12})\b`)
 	prompt = regexp.MustCompile(`^[a-z0-9-]+# `)
 )
 
@@ -54,6 +55,7 @@ func mask(text string) []string {
 var wrapStart = regexp.MustCompile(`^( {0,4}\S| {4}- |…)`)
 
 func squeeze(line string) string {
+	line = ids.ReplaceAllString(line, "#")
 	line = pids.ReplaceAllString(line, "[#]")
 	return number.ReplaceAllString(strings.Join(strings.Fields(line), " "), "#")
 }
@@ -63,6 +65,7 @@ func TestMask(t *testing.T) {
 		{"  All 83 connections, 12.5 a second", "  82 of 83 connections, 9 a second"},
 		{"idle for <1 ms", "idle for 12 s"},
 		{"    - 1 port in use at the end, then\n      wrapped here", "    - 12,345 port in use at the end,\n      then wrapped here"},
+		{"x@ca8140979cb5 1", "x@111111111111 1"},
 		{"nginx[12]", "nginx[2 processes]"},
 		{"a  12  >99%", "a  1  3%"},
 		{"from 12:00:00 UTC", "from 7:10:01 UTC"},

@@ -27,7 +27,6 @@ log_driver = "k8s-file"
 [engine]
 cgroup_manager = "cgroupfs"
 events_logger = "file"
-static_dir = "DIR/podman/static"
 tmp_dir = "DIR/podman/tmp"
 volume_path = "DIR/podman/volumes"
 [network]
@@ -47,11 +46,11 @@ func (h *host) podman() *engine {
 	for name, text := range map[string]string{"containers.conf": containersConf, "storage.conf": storageConf} {
 		h.write(name, strings.ReplaceAll(text, "DIR", h.dir))
 	}
-	for _, dir := range []string{"static", "tmp", "volumes", "networks"} {
+	for _, dir := range []string{"tmp", "volumes", "networks"} {
 		h.write("podman/"+dir+"/.keep", "")
 	}
 	holder := h.start("holder", 0, h.command("unshare", "--mount", "--propagation", "private", "sh", "-c",
-		"mount -t cgroup2 none /sys/fs/cgroup && mkdir -p /run/netns && mount -t tmpfs none /run/netns && echo ready && exec sleep infinity"))
+		"mount -t cgroup2 none /sys/fs/cgroup && mkdir -p /run/netns /run/containers && mount -t tmpfs none /run/netns && mount -t tmpfs none /run/containers && echo ready && exec sleep infinity"))
 	holder.await("its mounts", func() bool { return strings.Contains(h.read(holder.log), "ready") })
 	e := &engine{host: h, holder: holder}
 	h.t.Cleanup(func() {
