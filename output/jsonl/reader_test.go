@@ -78,6 +78,8 @@ func written(t testing.TB, records ...any) []byte {
 			err = w.End(&r)
 		case event.CloseRecord:
 			err = w.Close(&r)
+		case event.Budget:
+			err = w.Budget(&r)
 		default:
 			t.Fatalf("no such record: %T", r)
 		}
