@@ -545,7 +545,8 @@ int list_tcp(struct bpf_iter__tcp *ctx)
 	if (!tp)
 		return 0;
 	/* a cookie now: it tells two sockets apart that follow each other at one address */
-	cookie_of((struct sock *)tp);
+	if (have_cookie)
+		bpf_get_socket_cookie((struct sock *)tp);
 	if (see_sock(&s, (struct sock *)tp))
 		bpf_seq_write(ctx->meta->seq, &s, sizeof(s));
 	return 0;

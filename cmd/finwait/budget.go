@@ -15,7 +15,6 @@ import (
 	"finwait/output/filter"
 	"finwait/output/jsonl"
 	"finwait/output/table"
-	"finwait/tracer"
 	"finwait/tracer/event"
 	"finwait/tracer/ports"
 )
@@ -118,16 +117,11 @@ func runBudget(ctx context.Context, w, stderr io.Writer, f budgetFlags) error {
 			}
 		}
 		before = now
-		// The interval is between the beginnings of two looks.
-		wait := time.NewTimer(f.interval - time.Duration(tracer.Now()-now.KTime))
-		select {
-		case <-ctx.Done():
-			wait.Stop()
+		if !l.pause(ctx, now, f.interval) {
 			if f.watch {
 				return nil
 			}
 			return fmt.Errorf("wait for the second look: %w", context.Cause(ctx))
-		case <-wait.C:
 		}
 	}
 }

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"time"
@@ -59,6 +60,18 @@ func (l *viewer) look() (*event.Look, error) {
 		}
 	}
 	return now, nil
+}
+
+// pause waits until an interval after the beginning of a look; false when ctx ends.
+func (v *viewer) pause(ctx context.Context, last *event.Look, interval time.Duration) bool {
+	wait := time.NewTimer(interval - time.Duration(tracer.Now()-last.KTime))
+	defer wait.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-wait.C:
+		return true
+	}
 }
 
 // clock turns the times of a look into those of the day.

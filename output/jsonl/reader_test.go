@@ -80,6 +80,8 @@ func written(t testing.TB, records ...any) []byte {
 			err = w.Close(&r)
 		case event.Budget:
 			err = w.Budget(&r)
+		case event.Seen:
+			err = w.Seen(&r)
 		default:
 			t.Fatalf("no such record: %T", r)
 		}

@@ -42,6 +42,36 @@ type Seen struct {
 // Has reports whether all of the flags are set.
 func (s *Seen) Has(f SeenFlags) bool { return s.Flags&f == f }
 
+// Lasting is how long the socket has been in its state, as far as it tells: at least,
+// and at most. event.Unknown where it does not. No socket keeps the moment itself.
+//
+// In CLOSE_WAIT the peer's FIN was the last of its data, and had an ACK as every segment
+// has: it came after the last data and not after the last ACK. FIN_WAIT2 and CLOSING began
+// with a segment too. Of a TIME_WAIT its timer tells, unless Linux (6.14) keeps the entry;
+// where the peer's FIN came again, the minute began anew.
+func (s *Seen) Lasting() (atLeast, atMost time.Duration) {
+	switch s.State {
+	case CloseWait, LastAck:
+		if s.State == LastAck { // our FIN went later, who knows when
+			return Unknown, s.Received
+		}
+		return s.Acked, max(s.Received, s.Acked)
+	case FinWait2, Closing, TimeWait:
+		switch {
+		case !s.Has(SeenMini):
+			return s.Acked, Unknown
+		case s.Entered != Unknown && s.State == TimeWait:
+			return s.Entered, s.Entered
+		case s.State == TimeWait:
+			return max(TimeWaitLen-s.Remaining, 0), Unknown
+		}
+	}
+	return Unknown, Unknown
+}
+
+// TimeWaitLen is the kernel's TCP_TIMEWAIT_LEN; the timer's lateness comes on top.
+const TimeWaitLen = 60 * time.Second
+
 // SeenNamespace is a network namespace that was looked at.
 type SeenNamespace struct {
 	Namespace

@@ -12,9 +12,6 @@ import (
 	"finwait/tracer/event"
 )
 
-// timeWait is how long TIME_WAIT lasts (TCP_TIMEWAIT_LEN); its timer's lateness comes on top.
-const timeWait = 60 * time.Second
-
 // key is what a range is spent on: connect() needs a port that is free towards this peer.
 type key struct {
 	netns uint32
@@ -88,7 +85,7 @@ func keyOf(s *event.Seen) key { return key{s.NetNS, s.Local.Addr(), s.Peer} }
 
 // gather sorts the connections into budgets.
 func gather(look *event.Look, spaces map[uint32]*space) map[key]*budget {
-	l := listening(look.Sockets)
+	Roles(look)
 	budgets := map[key]*budget{}
 	var doubtful []*event.Seen
 	for i := range look.Sockets {
@@ -100,7 +97,7 @@ func gather(look *event.Look, spaces map[uint32]*space) map[key]*budget {
 		if s.Has(event.SeenBound) && ns.ports.Has(s.Local.Port()) {
 			ns.bound[s.Local.Port()] = true
 		}
-		switch s.Role = l.role(s); {
+		switch {
 		case s.Role == event.Client:
 			k := keyOf(s)
 			b := budgets[k]
@@ -193,11 +190,11 @@ func (ns *space) reuse(k key) (applies bool, after time.Duration) {
 
 // compare counts what came and what went between two looks.
 func compare(before, now *event.Look, budgets map[key]*budget, spaces map[uint32]*space) (opens []event.Opens) {
-	earlier := listening(before.Sockets)
+	Roles(before)
 	there := map[identity]bool{}
 	for i := range before.Sockets {
 		s := &before.Sockets[i]
-		if s.Role = earlier.role(s); s.Role == event.Client {
+		if s.Role == event.Client {
 			there[identify(s)] = true
 		}
 	}
@@ -290,7 +287,7 @@ func (b *budget) finish(ns *space) {
 		growth = 0
 	}
 	use := Use{
-		Capacity: b.Capacity, Now: b.Capacity - b.Left, Back: append([]time.Duration{}, b.back...), Hold: timeWait,
+		Capacity: b.Capacity, Now: b.Capacity - b.Left, Back: append([]time.Duration{}, b.back...), Hold: event.TimeWaitLen,
 		Growth: growth / seconds, Spend: (float64(b.Taken) - growth) / seconds,
 	}
 	use.Lasting = use.Now - int64(len(use.Back))

@@ -40,6 +40,14 @@ func (l listeners) has(s *event.Seen) bool {
 	return l[k]
 }
 
+// Roles fills in which end of each connection called connect(), as far as a look can tell.
+func Roles(look *event.Look) {
+	l := listening(look.Sockets)
+	for i := range look.Sockets {
+		look.Sockets[i].Role = l.role(&look.Sockets[i])
+	}
+}
+
 // role tells which end called connect(), as far as a look can tell: the kernel marks a
 // port that connect() has chosen itself, and a connection that a listening socket made has
 // that one's backlog, or still its port.
