@@ -108,11 +108,13 @@ static __always_inline bool see_sock(struct seen *s, struct sock *sk)
 	unsigned long flags = BPF_CORE_READ(sk, __sk_common.skc_flags);
 	__u32 fin = flags & SOCK_DONE_BIT ? 1 : 0;
 
+	__be16 port = bpf_htons(BPF_CORE_READ(sk, __sk_common.skc_num));
+
 	s->state = BPF_CORE_READ(sk, __sk_common.skc_state);
-	if (!see_ends(s, &sk->__sk_common,
-		      s->state == TCP_LISTEN || s->state == TCP_CLOSE
-			      ? bpf_htons(BPF_CORE_READ(sk, __sk_common.skc_num))
-			      : BPF_CORE_READ((struct inet_sock *)sk, inet_sport)))
+	/* a dead connection has given its port back; inet_sport still has it */
+	if (!port)
+		port = BPF_CORE_READ((struct inet_sock *)sk, inet_sport);
+	if (!see_ends(s, &sk->__sk_common, port))
 		return false;
 	s->sock = (__u64)sk;
 	s->cookie = BPF_CORE_READ(sk, __sk_common.skc_cookie.counter);

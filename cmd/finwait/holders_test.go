@@ -118,6 +118,27 @@ func TestSocketsUnread(t *testing.T) {
 	}
 }
 
+// TestSocketsDead: an RST has ended the connection, and its program has not: ss does not see it any more.
+func TestSocketsDead(t *testing.T) {
+	s := newStage(t)
+	client, server := s.actor("client"), s.actor("server")
+	listener := server.do(order{Op: "listen", Addr: loopback})
+	dead, alive := link(client, server, listener), link(client, server, listener)
+	server.do(order{Op: "socket"}) // was never one
+	client.do(order{Op: "reset", FD: dead.clientFD})
+	client.do(order{Op: "close", FD: dead.clientFD})
+	if r := server.try(order{Op: "read_end", FD: dead.serverFD}); r.Errno != "ECONNRESET" {
+		t.Fatalf("%+v", r)
+	}
+	list := socketsOf(t, s.lab, "--state", "CLOSE")
+	if len(list) != 1 || list[0].addresses() != (ends{dead.peer, dead.local}) || len(list[0].Owners) != 1 || list[0].Owners[0].Process.PID != server.pid {
+		t.Errorf("%+v, want that of %v", list, dead.local)
+	}
+	if list := socketsOf(t, s.lab, "-L", fmt.Sprint(alive.local.Port())); len(list) != 1 || list[0].State != "ESTABLISHED" {
+		t.Errorf("%+v", list)
+	}
+}
+
 func TestSocketsEnds(t *testing.T) {
 	needsKernel(t)
 	for _, args := range [][]string{{"--state", "LISTEN"}, {"--state", "OPEN"}, {"--older", "-1s"}, {"-i", "0"}, {"more"}} {

@@ -40,7 +40,12 @@ CLOSE_WAIT comes first: the peer has closed, this host's program has not, and on
 program can end it. HELD BY is who has a descriptor of it. A socket does not keep when it
 came to its state, so the time is in between: no segment that acknowledges anything has
 come for as long as FOR AT LEAST, and the FIN had an acknowledgement; the last data came
-AT MOST so long ago, and the FIN after it. Both are of the one that is there longest.`,
+AT MOST so long ago, and the FIN after it. Both are of the one that is there longest. The
+answers to TCP keep-alive are acknowledgements as well: with it, AT LEAST says little at
+the first look. With --watch, what an earlier look has found in the same state counts.
+
+CLOSE is a connection that an RST or a timeout has ended, and whose descriptor the program
+still has. ss does not show it: the kernel has taken it out of its tables.`,
 		Example: `  sudo finwait sockets                             everything, what lasts first
   sudo finwait sockets --state CLOSE_WAIT          who does not close
   sudo finwait sockets --state CLOSE_WAIT --older 1m --each -p 812
@@ -62,6 +67,7 @@ AT MOST so long ago, and the FIN after it. Both are of the one that is there lon
 	f.registerNetwork(fs)
 	fs.DurationVarP(&f.interval, "interval", "i", time.Second, "time between the looks of --watch")
 	fs.BoolVar(&f.watch, "watch", false, "go on until Ctrl-C, one table for each interval")
+	fs.DurationVarP(&f.duration, "duration", "d", 0, "stop --watch after this long, such as 30s")
 	fs.BoolVar(&f.noHeader, "no-header", false, "no heading over the table")
 	f.registerColor(fs)
 	f.registerLog(fs)
@@ -75,7 +81,7 @@ func (f *socketsFlags) check() error {
 	}
 	for i, name := range f.states {
 		name = strings.ToUpper(strings.ReplaceAll(name, "-", "_"))
-		if s := event.ParseState(name); s == event.StateUnknown || s == event.Listen || s == event.Close {
+		if s := event.ParseState(name); s == event.StateUnknown || s == event.Listen {
 			return usage("--state %q: use a state of connections, such as CLOSE_WAIT", f.states[i])
 		}
 		f.states[i] = name
@@ -91,10 +97,16 @@ func (f *socketsFlags) check() error {
 
 // wants reports whether a socket is asked for.
 func (f *socketsFlags) wants(flt *filter.Filter, s *event.Seen) bool {
-	if s.State == event.Listen || s.State == event.Close || len(f.states) > 0 && !slices.Contains(f.states, s.State.String()) {
+	if atLeast, _ := s.Lasting(); f.older > 0 && atLeast < f.older {
 		return false
 	}
-	if atLeast, _ := s.Lasting(); f.older > 0 && atLeast < f.older {
+	return f.chosen(flt, s)
+}
+
+// chosen is wants for any age.
+func (f *socketsFlags) chosen(flt *filter.Filter, s *event.Seen) bool {
+	// In CLOSE, only what was a connection: an RST or a timeout has ended it, and its program has not.
+	if s.State == event.Listen || s.State == event.Close && s.Peer.Port() == 0 || len(f.states) > 0 && !slices.Contains(f.states, s.State.String()) {
 		return false
 	}
 	for _, p := range s.Owners {
@@ -103,6 +115,31 @@ func (f *socketsFlags) wants(flt *filter.Filter, s *event.Seen) bool {
 		}
 	}
 	return len(s.Owners) == 0 && flt.Socket(&s.Socket, &event.Process{})
+}
+
+// known is a socket in a state.
+type known struct {
+	cookie, id uint64
+	state      event.State
+}
+
+// remember tells each socket since when it has been known in its state, and returns that.
+func remember(before map[known]int64, now *event.Look) map[known]int64 {
+	after := make(map[known]int64, len(now.Sockets))
+	for i := range now.Sockets {
+		s := &now.Sockets[i]
+		k := known{cookie: s.Cookie, state: s.State}
+		if s.Cookie == 0 {
+			k.id = s.ID
+		}
+		first, ok := before[k]
+		if !ok {
+			first = s.KTime
+		}
+		s.Watched = time.Duration(s.KTime - first)
+		after[k] = first
+	}
+	return after
 }
 
 func runSockets(ctx context.Context, w, stderr io.Writer, f socketsFlags) error {
@@ -122,17 +159,29 @@ func runSockets(ctx context.Context, w, stderr io.Writer, f socketsFlags) error 
 		return err
 	}
 	defer v.Close()
-	for {
+	if f.duration > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, f.duration)
+		defer cancel()
+	}
+	for since := map[known]int64{}; ; {
 		now, err := v.look()
 		if err != nil {
 			return err
 		}
 		ports.Roles(now)
+		since = remember(since, now)
 		var list []*event.Seen
+		undecided := 0
 		for i := range now.Sockets {
 			if s := &now.Sockets[i]; f.wants(&flt, s) {
 				list = append(list, s)
+			} else if _, atMost := s.Lasting(); f.older > 0 && atMost >= f.older && f.chosen(&flt, s) {
+				undecided++
 			}
+		}
+		if undecided > 0 {
+			log.Info().Int("sockets", undecided).Msg("may have been in their state for that long as well: an ACK has come since, from keep-alive perhaps; --watch will know")
 		}
 		if err := showSockets(w, &f, list); err != nil || !f.watch {
 			return err

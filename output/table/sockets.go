@@ -51,7 +51,7 @@ type crowdKey struct {
 
 // lasting is the order of states: those first that last only because a program lets them.
 var lasting = []event.State{
-	event.CloseWait, event.FinWait2, event.LastAck, event.FinWait1, event.Closing,
+	event.CloseWait, event.Close, event.FinWait2, event.LastAck, event.FinWait1, event.Closing,
 	event.SynSent, event.SynRecv, event.Established, event.TimeWait,
 }
 

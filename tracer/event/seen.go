@@ -37,6 +37,8 @@ type Seen struct {
 	Acked    time.Duration // since the last segment from the peer that had an ACK
 	Received time.Duration // since the last data from the peer
 	Unread   int64         // bytes received that the application has not read; Unknown
+
+	Watched time.Duration // since it was first found in this state; 0: just now
 }
 
 // Has reports whether all of the flags are set.
@@ -46,10 +48,19 @@ func (s *Seen) Has(f SeenFlags) bool { return s.Flags&f == f }
 // and at most. event.Unknown where it does not. No socket keeps the moment itself.
 //
 // In CLOSE_WAIT the peer's FIN was the last of its data, and had an ACK as every segment
-// has: it came after the last data and not after the last ACK. FIN_WAIT2 and CLOSING began
-// with a segment too. Of a TIME_WAIT its timer tells, unless Linux (6.14) keeps the entry;
-// where the peer's FIN came again, the minute began anew.
+// has: it came after the last data and not after the last ACK. But the answers to
+// keep-alive are ACKs too. FIN_WAIT2 and CLOSING began with a segment. Of a TIME_WAIT its
+// timer tells, unless Linux (6.14) keeps the entry; where the peer's FIN came again, the
+// minute began anew. Looks before this one know better.
 func (s *Seen) Lasting() (atLeast, atMost time.Duration) {
+	atLeast, atMost = s.bounds()
+	if s.Watched > 0 {
+		atLeast = max(atLeast, s.Watched)
+	}
+	return atLeast, atMost
+}
+
+func (s *Seen) bounds() (atLeast, atMost time.Duration) {
 	switch s.State {
 	case CloseWait, LastAck:
 		if s.State == LastAck { // our FIN went later, who knows when

@@ -16,6 +16,8 @@ func TestLasting(t *testing.T) {
 	}{
 		{"CLOSE_WAIT", Seen{State: CloseWait, Acked: 5 * s, Received: 9 * s}, 5 * s, 9 * s},
 		{"CLOSE_WAIT, whose peer still acknowledges", Seen{State: CloseWait, Acked: 0, Received: 9 * s}, 0, 9 * s},
+		{"CLOSE_WAIT, seen before", Seen{State: CloseWait, Acked: 0, Received: 9 * s, Watched: 4 * s}, 4 * s, 9 * s},
+		{"ESTABLISHED, seen before", Seen{State: Established, Watched: 4 * s}, 4 * s, Unknown},
 		{"LAST_ACK", Seen{State: LastAck, Acked: 5 * s, Received: 9 * s}, Unknown, 9 * s},
 		{"FIN_WAIT2", Seen{State: FinWait2, Acked: 5 * s, Received: 2 * s}, 5 * s, Unknown},
 		{"a closed socket's FIN_WAIT2", Seen{State: FinWait2, Flags: SeenMini, Remaining: 5 * s, Entered: 5 * s}, Unknown, Unknown},
