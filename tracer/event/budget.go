@@ -24,11 +24,11 @@ type Budget struct {
 	// keeps from every destination, and that connect() can have. Unknown without a range.
 	Used, Bound, Left int64
 	Reusable          int64 // of those left: in TIME_WAIT, and connect() takes them over
-	Outside           int64 // connections whose port is not one of the range
+	Outside           int64 // more connections, whose port is not one of the range
 	Shared            int64 // ports that connections to other peers use too
 	SharedWith        []SharedPeer
 
-	States [stateEnd]int64 // connections; a closed socket's FIN_WAIT2 is with FIN_WAIT2
+	States [stateEnd]int64 // connections with a port of the range; a closed socket's FIN_WAIT2 is with FIN_WAIT2
 	Owners []BudgetOwner   // those with the most connections first
 	Orphan int64           // connections that no process holds, TIME_WAIT not counted
 

@@ -126,6 +126,10 @@ func (b *budget) add(s *event.Seen, ns *space) {
 	if !s.State.Valid() {
 		return
 	}
+	if ns.known && !ns.ports.Has(s.Local.Port()) {
+		b.Outside++
+		return
+	}
 	b.States[s.State]++
 	mini := s.Has(event.SeenMini)
 	for _, p := range s.Owners {
@@ -134,10 +138,7 @@ func (b *budget) add(s *event.Seen, ns *space) {
 	if !mini && len(s.Owners) == 0 {
 		b.Orphan++
 	}
-	if !ns.ports.Has(s.Local.Port()) {
-		if ns.known {
-			b.Outside++
-		}
+	if !ns.known {
 		return
 	}
 	b.ports[s.Local.Port()] = true
