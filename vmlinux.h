@@ -171,6 +171,7 @@ struct sock_common {
 	struct in6_addr skc_v6_daddr;
 	struct in6_addr skc_v6_rcv_saddr;
 	atomic64_t skc_cookie;
+	__u32 skc_tw_snd_nxt;
 	union {
 		unsigned long skc_flags;
 	};
@@ -227,8 +228,10 @@ struct sock {
 	int sk_err;
 	struct socket *sk_socket;
 	__u16 sk_protocol;
+	__u16 sk_type;
 	__u8 sk_shutdown;
 	unsigned long sk_lingertime;
+	__u32 sk_max_ack_backlog;
 	struct sock_cgroup_data sk_cgrp_data;
 };
 
@@ -238,8 +241,14 @@ struct inet_sock {
 	__be16 inet_sport;
 };
 
+struct inet_bind_bucket {
+	signed char fastreuse;
+	signed char fastreuseport;
+};
+
 struct inet_connection_sock {
 	struct inet_sock icsk_inet;
+	struct inet_bind_bucket *icsk_bind_hash;
 	struct {
 		__u32 lrcvtime;
 	} icsk_ack;
@@ -257,6 +266,7 @@ struct tcp_sock {
 	__u32 rcv_nxt;
 	__u32 copied_seq;
 	__u32 lsndtime;
+	__u32 rcv_tstamp;
 	int linger2;
 	struct tcp_options_received rx_opt;
 };
@@ -266,6 +276,7 @@ struct inet_timewait_sock {
 	unsigned char tw_substate;
 	__be16 tw_sport;
 	struct timer_list tw_timer;
+	struct inet_bind_bucket *tw_tb;
 };
 
 struct inet_timewait_sock___stamp {

@@ -26,6 +26,7 @@
 #include "listener.h"
 #include "transition.h"
 #include "timewait.h"
+#include "snapshot.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
@@ -528,5 +529,56 @@ int each_file(struct bpf_iter__task_file *ctx)
 	s->owner.tid = s->owner.tgid;
 	s->fd = ctx->fd;
 	s->attribution = ATTR_SEEDED;
+	return 0;
+}
+
+/* The snapshot: nothing is traced, nothing is remembered. */
+
+/* One socket of the reader's network namespace, in process context. */
+SEC("iter/tcp")
+int list_tcp(struct bpf_iter__tcp *ctx)
+{
+	struct sock_common *skc = ctx->sk_common;
+	struct seen s = {};
+	struct tcp_sock *tp;
+
+	if (!skc || skc->skc_state == TCP_NEW_SYN_RECV)
+		return 0;
+	if (skc->skc_state == TCP_TIME_WAIT) {
+		if (see_mini(&s, (struct inet_timewait_sock *)skc))
+			bpf_seq_write(ctx->meta->seq, &s, sizeof(s));
+		return 0;
+	}
+	tp = bpf_skc_to_tcp_sock(skc);
+	if (!tp)
+		return 0;
+	/* a cookie now: it tells two sockets apart that follow each other at one address */
+	if (have_cookie)
+		bpf_get_socket_cookie((struct sock *)tp);
+	if (see_sock(&s, (struct sock *)tp))
+		bpf_seq_write(ctx->meta->seq, &s, sizeof(s));
+	return 0;
+}
+
+/* One descriptor of one process, when it is a TCP socket's; a bound one that nobody listens on included. */
+SEC("iter/task_file")
+int list_held(struct bpf_iter__task_file *ctx)
+{
+	struct task_struct *task = ctx->task;
+	struct file *file = ctx->file;
+	struct held h = { .fd = ctx->fd };
+	struct socket *socket;
+	struct sock *sk;
+
+	if (!task || !file || (BPF_CORE_READ(file, f_inode, i_mode) & S_IFMT) != S_IFSOCK)
+		return 0;
+	socket = file->private_data;
+	sk = BPF_CORE_READ(socket, sk);
+	if (!sk || BPF_CORE_READ(sk, sk_protocol) != IPPROTO_TCP ||
+	    BPF_CORE_READ(sk, sk_type) != SOCK_STREAM || !see_sock(&h.seen, sk))
+		return 0;
+	read_task(&h.owner, task);
+	h.owner.tid = h.owner.tgid;
+	bpf_seq_write(ctx->meta->seq, &h, sizeof(h));
 	return 0;
 }

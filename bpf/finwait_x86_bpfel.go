@@ -77,6 +77,8 @@ const (
 	FinwaitMapSocks             = "socks"
 	FinwaitProgEachFile         = "each_file"
 	FinwaitProgEachTcp          = "each_tcp"
+	FinwaitProgListHeld         = "list_held"
+	FinwaitProgListTcp          = "list_tcp"
 	FinwaitProgOnDestroy        = "on_destroy"
 	FinwaitProgOnDestroyAgain   = "on_destroy_again"
 	FinwaitProgOnDrop           = "on_drop"
@@ -167,6 +169,8 @@ type FinwaitSpecs struct {
 type FinwaitProgramSpecs struct {
 	EachFile         *ebpf.ProgramSpec `ebpf:"each_file"`
 	EachTcp          *ebpf.ProgramSpec `ebpf:"each_tcp"`
+	ListHeld         *ebpf.ProgramSpec `ebpf:"list_held"`
+	ListTcp          *ebpf.ProgramSpec `ebpf:"list_tcp"`
 	OnDestroy        *ebpf.ProgramSpec `ebpf:"on_destroy"`
 	OnDestroyAgain   *ebpf.ProgramSpec `ebpf:"on_destroy_again"`
 	OnDrop           *ebpf.ProgramSpec `ebpf:"on_drop"`
@@ -299,6 +303,8 @@ type FinwaitVariables struct {
 type FinwaitPrograms struct {
 	EachFile         *ebpf.Program `ebpf:"each_file"`
 	EachTcp          *ebpf.Program `ebpf:"each_tcp"`
+	ListHeld         *ebpf.Program `ebpf:"list_held"`
+	ListTcp          *ebpf.Program `ebpf:"list_tcp"`
 	OnDestroy        *ebpf.Program `ebpf:"on_destroy"`
 	OnDestroyAgain   *ebpf.Program `ebpf:"on_destroy_again"`
 	OnDrop           *ebpf.Program `ebpf:"on_drop"`
@@ -329,6 +335,8 @@ func (p *FinwaitPrograms) Close() error {
 	return _FinwaitClose(
 		p.EachFile,
 		p.EachTcp,
+		p.ListHeld,
+		p.ListTcp,
 		p.OnDestroy,
 		p.OnDestroyAgain,
 		p.OnDrop,

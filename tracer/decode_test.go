@@ -42,6 +42,10 @@ func TestConstants(t *testing.T) {
 			"EVENT_LINGER2": uint64(event.FlagLinger2), "EVENT_REQUEUED": uint64(event.FlagRequeued),
 			"EVENT_FULL": uint64(event.FlagFull), "EVENT_UNACCEPTED": uint64(event.FlagUnaccepted),
 		},
+		"seen_flags": {
+			"SEEN_MINI": uint64(event.SeenMini), "SEEN_TIMESTAMPS": uint64(event.SeenTimestamps), "SEEN_BOUND": uint64(event.SeenBound),
+			"SEEN_BACKLOG": uint64(event.SeenBacklog), "SEEN_ORPHAN": uint64(event.SeenOrphan), "SEEN_FIN": uint64(event.SeenFin),
+		},
 		"counter": {
 			"COUNT_EVENTS": countEvents, "COUNT_RING_FULL": countRingFull, "COUNT_MAP_FULL": countMapFull,
 			"COUNT_STATE_AGAIN": countStateAgain, "COUNT_DESTROY_AGAIN": countDestroyAgain, "COUNT_DROP_AGAIN": countDropAgain, "COUNT_ACCEPT_AGAIN": countAcceptAgain,
@@ -53,7 +57,7 @@ func TestConstants(t *testing.T) {
 			t.Errorf("enum %s (-event.h +Go):\n%s", name, diff)
 		}
 	}
-	sizes := map[string]int{"event": sampleSize, "owner": ownerSize, "owned_event": ownedSampleSize}
+	sizes := map[string]int{"event": sampleSize, "owner": ownerSize, "owned_event": ownedSampleSize, "seen": seenSize, "held": heldSize}
 	if diff := cmp.Diff(h.sizes, sizes); diff != "" {
 		t.Errorf("static asserts (-event.h +Go):\n%s", diff)
 	}
@@ -69,6 +73,8 @@ type record struct {
 	t   *testing.T
 	h   header
 	raw []byte
+
+	kind string // struct; "": event
 }
 
 func newRecord(t *testing.T, h header, kind event.Kind) *record {
@@ -79,7 +85,11 @@ func newRecord(t *testing.T, h header, kind event.Kind) *record {
 
 func (r *record) set(name string, v uint64) *record {
 	r.t.Helper()
-	at, in := r.h.structs["event"].fields[name], r.raw
+	kind := r.kind
+	if kind == "" {
+		kind = "event"
+	}
+	at, in := r.h.structs[kind].fields[name], r.raw
 	if owner, ok := strings.CutPrefix(name, "owner."); ok {
 		if len(r.raw) == sampleSize {
 			r.raw = append(r.raw, make([]byte, ownerSize)...)

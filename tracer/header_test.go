@@ -11,7 +11,7 @@ import (
 	"testing"
 )
 
-// header is bpf/event.h, read as text: what the kernel side was compiled from.
+// header is bpf/event.h and bpf/snapshot.h, read as text: what the kernel side was compiled from.
 type header struct {
 	enums   map[string]map[string]uint64 // by enum, by name
 	structs map[string]layout
@@ -36,11 +36,14 @@ var (
 
 func readHeader(t *testing.T) header {
 	t.Helper()
-	text, err := os.ReadFile("../bpf/event.h")
-	if err != nil {
-		t.Fatal(err)
+	var plain string
+	for _, name := range []string{"event.h", "snapshot.h"} {
+		text, err := os.ReadFile("../bpf/" + name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		plain += comment.ReplaceAllString(string(text), "")
 	}
-	plain := comment.ReplaceAllString(string(text), "")
 	h := header{enums: map[string]map[string]uint64{}, structs: map[string]layout{}, sizes: map[string]int{}}
 	for _, m := range enum.FindAllStringSubmatch(plain, -1) {
 		h.enums[m[1]] = enumerators(t, m[2])

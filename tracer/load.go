@@ -39,13 +39,34 @@ type helpers struct{ cookie, taskRegs, cast bool }
 // cookie since 5.12.
 var helperSets = []helpers{{true, true, true}, {true, true, false}, {true, false, false}, {false, false, false}}
 
+func (h helpers) set(spec *ebpf.CollectionSpec) error {
+	err := errors.Join(
+		spec.Variables["have_cookie"].Set(flag(h.cookie)),
+		spec.Variables["have_task_regs"].Set(flag(h.taskRegs)),
+		spec.Variables["have_cast"].Set(flag(h.cast)),
+	)
+	if err != nil {
+		return fmt.Errorf("set helpers: %w", err)
+	}
+	return nil
+}
+
+// removeMemlock is for kernels before 5.11, which charge maps to RLIMIT_MEMLOCK; later ones
+// ignore it.
+func removeMemlock() error {
+	err := rlimit.RemoveMemlock()
+	if err == nil {
+		return nil
+	}
+	err = fmt.Errorf("raise RLIMIT_MEMLOCK, which kernels before 5.11 charge BPF maps to: %w", err)
+	if isPrivilege(err) && privilege.Lacks("CAP_SYS_RESOURCE") {
+		err = fmt.Errorf("%w: %w; give this process CAP_SYS_RESOURCE, or a higher limit (ulimit -l unlimited)", ErrPrivilege, err)
+	}
+	return err
+}
+
 func newObjects(opt Options, k *kernel) (*objects, error) {
-	// Kernels before 5.11 charge maps to RLIMIT_MEMLOCK; later ones ignore it.
-	if err := rlimit.RemoveMemlock(); err != nil {
-		err = fmt.Errorf("raise RLIMIT_MEMLOCK, which kernels before 5.11 charge BPF maps to: %w", err)
-		if isPrivilege(err) && privilege.Lacks("CAP_SYS_RESOURCE") {
-			err = fmt.Errorf("%w: %w; give this process CAP_SYS_RESOURCE, or a higher limit (ulimit -l unlimited)", ErrPrivilege, err)
-		}
+	if err := removeMemlock(); err != nil {
 		return nil, err
 	}
 	spec, err := bpf.LoadFinwait()
@@ -172,12 +193,8 @@ func (o *objects) loadWith(names []string, h helpers) error {
 		}
 		spec.Programs[name] = p.Copy()
 	}
-	if err := errors.Join(
-		spec.Variables["have_cookie"].Set(flag(h.cookie)),
-		spec.Variables["have_task_regs"].Set(flag(h.taskRegs)),
-		spec.Variables["have_cast"].Set(flag(h.cast)),
-	); err != nil {
-		return fmt.Errorf("set helpers: %w", err)
+	if err := h.set(spec); err != nil {
+		return err
 	}
 	coll, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{
 		MapReplacements: o.maps,

@@ -26,7 +26,7 @@ type Namespace struct {
 // Settings that trace_start carries, per namespace.
 var namespaceSettings = []string{
 	"tcp_tw_reuse", "tcp_tw_reuse_delay", "tcp_timestamps", "tcp_fin_timeout",
-	"tcp_max_tw_buckets", "tcp_rfc1337", "ip_local_port_range",
+	"tcp_max_tw_buckets", "tcp_rfc1337", "ip_local_port_range", "ip_local_reserved_ports",
 }
 
 // listNamespaces finds every network namespace that a process is in or that is
@@ -101,7 +101,8 @@ func (ns *Namespace) enter(fn func() error) error {
 func (ns *Namespace) settings() {
 	ns.Settings = map[string]string{}
 	for _, name := range namespaceSettings {
-		if b, err := os.ReadFile("/proc/sys/net/ipv4/" + name); err == nil {
+		// A list of reserved ports can be long; one that no record has room for is not known.
+		if b, err := os.ReadFile("/proc/sys/net/ipv4/" + name); err == nil && len(b) < 16<<10 {
 			ns.Settings[name] = strings.Join(strings.Fields(string(b)), " ")
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"runtime/debug"
 	"time"
 
+	"github.com/cilium/ebpf/btf"
 	"github.com/cilium/ebpf/ringbuf"
 	"golang.org/x/sys/unix"
 
@@ -37,19 +38,10 @@ type Tracer struct {
 // ErrPrivilege or ErrKernel where that is the cause. Close must be called.
 func Open(opt Options) (*Tracer, error) {
 	began := time.Now()
-	if err := privilege.Check(); err != nil {
-		return nil, err
-	}
-	if err := mounted(); err != nil {
-		return nil, err
-	}
 	t := &Tracer{opt: opt.withDefaults(), kernel: &kernel{}}
 	var err error
-	if t.kernel.types, t.kernel.cache, err = loadTypes(opt.Types); err != nil {
-		if errors.Is(err, ErrTypes) || errors.Is(err, ErrPrivilege) || errors.Is(err, ErrKernel) {
-			return nil, err
-		}
-		return nil, fmt.Errorf("%w: read its type information: %w", ErrKernel, err)
+	if t.kernel.types, t.kernel.cache, err = ready(opt.Types); err != nil {
+		return nil, err
 	}
 	if t.kernel.symbols, err = hostSymbols(); err != nil {
 		t.kernel.symbols, t.kernel.symbolErr = nil, err // the hooks that need them say so
@@ -71,6 +63,22 @@ func Open(opt Options) (*Tracer, error) {
 	t.kernel.types, t.objects.types, t.objects.spec = nil, nil, nil
 	debug.FreeOSMemory() // what loading took is more than what tracing takes
 	return t, nil
+}
+
+// ready checks what everything that loads programs needs, and returns the kernel's types;
+// file, if not empty, is where they are.
+func ready(file string) (*btf.Spec, *btf.Cache, error) {
+	if err := privilege.Check(); err != nil {
+		return nil, nil, err
+	}
+	if err := mounted(); err != nil {
+		return nil, nil, err
+	}
+	types, cache, err := loadTypes(file)
+	if err != nil && !errors.Is(err, ErrTypes) && !errors.Is(err, ErrPrivilege) && !errors.Is(err, ErrKernel) {
+		err = fmt.Errorf("%w: read its type information: %w", ErrKernel, err)
+	}
+	return types, cache, err
 }
 
 // start settles the probe and attaches the table of hooks.

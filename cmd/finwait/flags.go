@@ -58,19 +58,34 @@ func (f *liveFlags) registerForm(fs *pflag.FlagSet) {
 
 // registerChoice has the filters.
 func (f *liveFlags) registerChoice(fs *pflag.FlagSet) {
+	f.registerOwner(fs)
+	f.registerPorts(fs)
+	f.registerNetwork(fs)
+	fs.StringVar(&f.closer, "closer", "", "only connections closed first by local, peer, both or kernel")
+	fs.StringVar(&f.method, "method", "", "only connections closed this way: "+strings.Join(event.MethodNames(), ", "))
+}
+
+// registerOwner has the filters by process.
+func (f *liveFlags) registerOwner(fs *pflag.FlagSet) {
 	fs.Uint32VarP(&f.pid, "pid", "p", 0, "only sockets of this process")
 	fs.StringVar(&f.comm, "comm", "", "only sockets of processes with this name")
 	fs.StringVar(&f.cgroup, "cgroup", "", "only sockets of this cgroup v2 path and below")
 	fs.StringVar(&f.container, "container", "", "only sockets of the container with this id, or a beginning of it")
+}
+
+// registerPorts has the filters by port.
+func (f *liveFlags) registerPorts(fs *pflag.FlagSet) {
 	fs.StringVarP(&f.localPort, "local-port", "L", "", "only this local port, or range N-M")
 	fs.StringVarP(&f.peerPort, "peer-port", "D", "", "only this port of the peer, or range N-M")
+}
+
+// registerNetwork has the filters by address and network namespace.
+func (f *liveFlags) registerNetwork(fs *pflag.FlagSet) {
 	fs.StringVar(&f.local, "local", "", "only local addresses in this network, such as 10.0.0.0/8")
 	fs.StringVar(&f.peer, "peer", "", "only peers in this network")
 	fs.BoolVarP(&f.only4, "ipv4", "4", false, "only IPv4")
 	fs.BoolVarP(&f.only6, "ipv6", "6", false, "only IPv6")
 	fs.StringVar(&f.netns, "netns", "", "only this network namespace: a path, a process id, or inode:N")
-	fs.StringVar(&f.closer, "closer", "", "only connections closed first by local, peer, both or kernel")
-	fs.StringVar(&f.method, "method", "", "only connections closed this way: "+strings.Join(event.MethodNames(), ", "))
 }
 
 func (f *liveFlags) registerCount(fs *pflag.FlagSet) {

@@ -292,7 +292,7 @@ func TestDefaults(t *testing.T) {
 	f := parseFlags(t)
 	want := liveFlags{
 		output: "table", view: "transitions", color: "auto", probe: "auto", logLevel: "info", logFormat: "console",
-		maxSockets: 65536, ringSize: "8MiB",
+		maxSockets: 65536, ringSize: "8MiB", keep: "none",
 	}
 	if diff := cmp.Diff(want, f, cmp.AllowUnexported(liveFlags{})); diff != "" {
 		t.Errorf("defaults (-want +got):\n%s", diff)
@@ -303,7 +303,7 @@ func TestDefaults(t *testing.T) {
 	want = liveFlags{
 		output: "wide", view: "closes", color: "always", probe: "fentry", logLevel: "info", logFormat: "console", pid: 1, comm: "c", cgroup: "/g",
 		container: "i", netns: "n", localPort: "1", peerPort: "2", local: "l", peer: "p", only4: true, only6: true, closer: "local", method: "fin",
-		duration: 30 * time.Second, count: 5, maxSockets: 65536, ringSize: "8MiB", strict: true, noHeader: true, utc: true, readyFile: "r",
+		duration: 30 * time.Second, count: 5, maxSockets: 65536, ringSize: "8MiB", keep: "none", strict: true, noHeader: true, utc: true, readyFile: "r",
 	}
 	if diff := cmp.Diff(want, f, cmp.AllowUnexported(liveFlags{})); diff != "" {
 		t.Errorf("flags (-want +got):\n%s", diff)

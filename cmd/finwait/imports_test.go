@@ -26,12 +26,13 @@ func TestImports(t *testing.T) {
 		"finwait/tracer/flow":        {"finwait/tracer/event"},
 		"finwait/tracer/proc":        {"finwait/tracer/event"},
 		"finwait/tracer/thread":      {},
+		"finwait/tracer/ports":       {"finwait/tracer/event"},
 		"finwait/tracer/privilege":   {},
 		"finwait/tracer":             {"finwait/bpf", "finwait/tracer/event", "finwait/tracer/privilege", "finwait/tracer/thread"},
 		"finwait/tracer/workload":    {"finwait/tracer/thread"},
 		"finwait/output/filter":      {"finwait/tracer/event"},
 		"finwait/output/jsonl":       {"finwait/tracer/event"},
-		"finwait/output/report":      {"finwait/tracer/event"},
+		"finwait/output/report":      {"finwait/tracer/event", "finwait/tracer/ports"},
 		"finwait/output/report/html": {"finwait/output/report"},
 		"finwait/output/table":       {"finwait/tracer/event"},
 		"finwait/output/trace":       {"finwait/output/jsonl", "finwait/tracer/event"},
@@ -46,7 +47,7 @@ func TestImports(t *testing.T) {
 		"github.com/spf13/":          {"finwait/cmd/finwait"},
 		"github.com/vishvananda/net": {"finwait/cmd/bench", "finwait/tracer/workload"},
 	}
-	standardOnly := []string{"finwait/tracer/event", "finwait/tracer/flow", "finwait/output/filter", "finwait/output/jsonl", "finwait/output/table"}
+	standardOnly := []string{"finwait/tracer/event", "finwait/tracer/flow", "finwait/tracer/ports", "finwait/output/filter", "finwait/output/jsonl", "finwait/output/table"}
 	seen := 0
 	for line := range strings.Lines(string(list)) {
 		pkg, imports, _ := strings.Cut(strings.TrimSpace(line), ": ")

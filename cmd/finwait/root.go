@@ -31,7 +31,7 @@ really lasted and why it ended. Press Ctrl-C to stop.`,
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return fmt.Errorf("%w: %w (see %s --help)", errUsage, err, cmd.CommandPath())
 	})
-	root.AddCommand(newRecord(), newReplay(), newReport(), newDoctor(), newDemo(), newSchema(), newVersion())
+	root.AddCommand(newRecord(), newReplay(), newReport(), newBudget(), newSockets(), newDoctor(), newDemo(), newSchema(), newVersion())
 	return root
 }
 

@@ -3,6 +3,7 @@
 package jsonl
 
 import (
+	"net/netip"
 	"strconv"
 	"time"
 	"unicode/utf8"
@@ -69,6 +70,16 @@ func (o *object) bool(k string, v bool) {
 }
 
 func (o *object) nanos(k string, d time.Duration) { o.int(k, int64(d)) }
+
+func (o *object) endpoint(k string, a netip.AddrPort) {
+	o.open(k)
+	o.key("address")
+	o.b = append(o.b, '"')
+	o.b = a.Addr().AppendTo(o.b)
+	o.b = append(o.b, '"')
+	o.uint("port", uint64(a.Port()))
+	o.close()
+}
 
 func (o *object) time(k string, t time.Time) {
 	o.key(k)

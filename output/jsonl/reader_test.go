@@ -78,6 +78,10 @@ func written(t testing.TB, records ...any) []byte {
 			err = w.End(&r)
 		case event.CloseRecord:
 			err = w.Close(&r)
+		case event.Budget:
+			err = w.Budget(&r)
+		case event.Seen:
+			err = w.Seen(&r)
 		default:
 			t.Fatalf("no such record: %T", r)
 		}

@@ -60,7 +60,7 @@ func TestSchema(t *testing.T) {
 		TimeWait: full().TimeWait, Orphan: event.EndExpired, Timestamps: 1, Errno: 32, Existed: true, Incomplete: true,
 	}
 	end := event.End{Lost: map[event.LossReason]uint64{event.LossEvicted: 1}, Kernel: []event.KernelCounters{}}
-	records := append(everything(), closed, event.CloseRecord{Socket: bare().Socket}, end)
+	records := append(everything(), closed, event.CloseRecord{Socket: bare().Socket}, end, budget(), bareBudget(), seen(), seenMini())
 	for m := event.MethodClose; m.String() != ""; m++ {
 		tr := *bare()
 		tr.Method, tr.Call = m, m
@@ -80,7 +80,7 @@ func TestSchema(t *testing.T) {
 		records = append(records, tr)
 	}
 	types := validate(t, s, written(t, records...))
-	for _, name := range typeNames[1:] {
+	for _, name := range append(typeNames[1:], "budget", "socket") {
 		if types[name] == 0 {
 			t.Errorf("no %s was validated", name)
 		}

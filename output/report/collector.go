@@ -86,7 +86,7 @@ func (t *Trace) Start(s *event.Start) error {
 	h.see(s.KTime)
 	h.name, h.kernel, h.boot, h.clock, h.tick = s.Host, s.Kernel, s.BootID, s.Clock, s.Tick
 	for _, ns := range s.Namespaces {
-		h.namespaces[ns.Inode] = &namespace{settings: ns.Settings, ports: parseRange(ns.Settings["ip_local_port_range"])}
+		h.namespaces[ns.Inode] = newNamespace(ns.Settings)
 	}
 	return nil
 }

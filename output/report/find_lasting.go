@@ -22,9 +22,9 @@ func (v *view) closeWaitFindings() (out []Finding) {
 			Means: "The peer's FIN has arrived and the program was told (a read returned 0), but it never called close(). Each holds a descriptor and memory until the process ends; no timeout of the kernel ends them.",
 			Change: []string{
 				"Fix the program: close on end of file, on every path, errors included. In Go: `defer resp.Body.Close()`; in pools: check connections before they are put back.",
-				"Until then: restart it before it runs out of descriptors.",
+				"Until then: restart it before it runs out of descriptors. `finwait sockets --state CLOSE_WAIT --watch` shows how many there are, without a trace.",
 			},
-			Not: []string{"Do not look for a sysctl: no setting, keep-alive included, ends CLOSE_WAIT while the peer's host answers."},
+			Not: []string{"Do not look for a sysctl. Keep-alive ends CLOSE_WAIT only after the peer's host has forgotten the connection (its tcp_fin_timeout), with an RST, and frees no descriptor: the sockets are then in CLOSE, where ss does not show them."},
 		}
 		switch {
 		case l.leaks >= manyLeaks:
@@ -61,7 +61,7 @@ func (v *view) finWait2Findings() (out []Finding) {
 			f.Evidence = append(f.Evidence, "tcp_fin_timeout is "+t+" s there.")
 		}
 		f.Means = "The peer's kernel acknowledged the FIN but its program does not close: a CLOSE_WAIT leak over there, or a host or NAT that has gone away."
-		f.Change = []string{"Look at the peer: `ss -tn state close-wait` there, or finwait."}
+		f.Change = []string{"Look at the peer: `finwait sockets --state CLOSE_WAIT` there says which program."}
 		f.Not = []string{"Do not raise tcp_fin_timeout: it only keeps dead sockets longer."}
 		if g.role == event.Server {
 			f.Title = fmt.Sprintf("Clients of port %d never close: %s of %s timed out in FIN_WAIT2", g.port, plural(g.neverFin, "connection"), v.who(g.program))

@@ -132,7 +132,7 @@ func (v *view) overflowFindings() []Finding {
 		ID: "time-wait-overflow", Severity: Warning,
 		Title: fmt.Sprintf("tcp_max_tw_buckets was reached: %s skipped TIME_WAIT", plural(n, "connection")),
 		Means: "The kernel had no room for another TIME_WAIT and closed these connections at once. Late segments of theirs can reach a new connection with the same ports, " +
-			"and a peer whose last ACK was lost gets an RST.",
+			"and the peer's FIN is answered with an RST where it comes after that.",
 		Change: []string{
 			"Close fewer connections from this side first (see the findings about who closes first).",
 			"Raise net.ipv4.tcp_max_tw_buckets: one costs some 250 bytes of kernel memory.",

@@ -3,48 +3,37 @@
 package report
 
 import (
-	"strconv"
-	"strings"
 	"time"
 
 	"finwait/tracer/event"
+	portrange "finwait/tracer/ports"
 )
 
 // namespace is a network namespace's settings, as far as findings use them.
 type namespace struct {
 	settings map[string]string
-	ports    event.PortRange // zero: not known
+	ports    portrange.Range // zero: not known
+}
+
+func newNamespace(settings map[string]string) *namespace {
+	n := &namespace{settings: settings}
+	n.ports, _ = portrange.Of(settings)
+	return n
 }
 
 func (n *namespace) capacity() int64 {
-	if n == nil || n.ports == (event.PortRange{}) {
+	if n == nil {
 		return 0
 	}
-	return int64(n.ports.Last) - int64(n.ports.First) + 1
+	return n.ports.Capacity
 }
 
-// reuseDelay is how long a port has been in TIME_WAIT before connect() may take it over:
-// tcp_tw_reuse_delay, and a second on kernels without that.
+// reuseDelay is how long a port has been in TIME_WAIT before connect() may take it over.
 func (n *namespace) reuseDelay() time.Duration {
-	if n != nil {
-		if ms, err := strconv.ParseUint(n.settings["tcp_tw_reuse_delay"], 10, 32); err == nil {
-			return time.Duration(ms) * time.Millisecond
-		}
+	if n == nil {
+		return portrange.ReuseDelay(nil)
 	}
-	return time.Second
-}
-
-func parseRange(s string) (r event.PortRange) {
-	f := strings.Fields(s)
-	if len(f) != 2 {
-		return r
-	}
-	first, err1 := strconv.ParseUint(f[0], 10, 16)
-	last, err2 := strconv.ParseUint(f[1], 10, 16)
-	if err1 != nil || err2 != nil || first > last || last == 0 {
-		return r
-	}
-	return event.PortRange{First: uint16(first), Last: uint16(last)}
+	return portrange.ReuseDelay(n.settings)
 }
 
 // host adds up what happened on one machine between two boots: ktime is its only clock.
@@ -150,10 +139,10 @@ func (h *host) begin(k connKey, t *event.Transition) *conn {
 // service's port.
 func (h *host) spendsPort(c *conn) bool {
 	ns := h.namespaces[c.key.netns]
-	if ns == nil || ns.ports == (event.PortRange{}) {
+	if ns.capacity() == 0 {
 		return c.role == event.Client
 	}
-	return ns.ports.Contains(c.tuple.LocalPort) &&
+	return ns.ports.Has(c.tuple.LocalPort) &&
 		(c.role == event.Client || c.role == event.RoleUnknown && !ns.ports.Contains(c.tuple.PeerPort))
 }
 

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"finwait/tracer/event"
+	portrange "finwait/tracer/ports"
 )
 
 // portsKey is what one range of ephemeral ports is spent on: connect() needs a local
@@ -99,16 +100,15 @@ func (p *ports) busiest(g *grid, until int64) (n, at int64) {
 
 // outlook says where the use of ports is heading.
 type outlook struct {
-	rate  float64       // connections a second, of late
-	level float64       // ports in use once as many expire as are taken
-	in    time.Duration // until connect() fails at that rate; Unknown: it does not
-	reuse bool          // it does not because it takes ports over from TIME_WAIT
+	rate float64 // connections a second, of late
+	portrange.Outlook
+	reuse bool // it does not fail because it takes ports over from TIME_WAIT
 }
 
 // outlook projects: each connection that goes through TIME_WAIT takes its port for
 // another minute, or until connect() takes it over, which it may after reuse.
 func (p *ports) outlook(g *grid, from, until int64, capacity int64, hold, reuse time.Duration) outlook {
-	o := outlook{in: event.Unknown}
+	o := outlook{Outlook: portrange.Outlook{In: event.Unknown}}
 	length := until - max(from, until-int64(recent))
 	taken := int64(p.taken)
 	if p.takes != nil {
@@ -121,7 +121,7 @@ func (p *ports) outlook(g *grid, from, until int64, capacity int64, hold, reuse 
 	o.rate = float64(taken) / (float64(length) / 1e9)
 	if p.reused > 0 && p.failed == 0 && o.rate*reuse.Seconds() < float64(capacity) {
 		// It finds one as long as not all of them were taken within that time.
-		o.level, o.reuse = min(o.rate*hold.Seconds(), float64(capacity)), true
+		o.Level, o.reuse = min(o.rate*hold.Seconds(), float64(capacity)), true
 		return o
 	}
 	// Ports that were reused within TIME_WAIT were not taken from the rest.
@@ -129,18 +129,12 @@ func (p *ports) outlook(g *grid, from, until int64, capacity int64, hold, reuse 
 	if p.taken > 0 {
 		share = float64(min(p.births, p.taken)-min(p.reused, p.births)) / float64(p.taken)
 	}
-	spend := o.rate * share
-	o.level = spend * hold.Seconds()
-	if capacity <= 0 || o.level < float64(capacity) || spend <= 0 {
-		return o
-	}
+	use := portrange.Use{Capacity: capacity, Now: p.now, Spend: o.rate * share, Hold: hold}
+	o.Outlook = use.Outlook()
 	// Connections that stay open hold the rest: what has failed already is not about to.
-	if p.now >= capacity || p.failed > 0 && float64(p.now) >= portsFull*float64(capacity) {
-		o.in = 0
-		return o
+	if o.In > 0 && p.failed > 0 && float64(p.now) >= portsFull*float64(capacity) {
+		o.In = 0
 	}
-	// Until the first of them expire nothing comes back; after that the level says the rest.
-	o.in = time.Duration(float64(capacity-p.now) / spend * float64(time.Second))
 	return o
 }
 

@@ -133,10 +133,10 @@ func (v *view) ports() (rows []Ports) {
 			row.PeakAt = &t
 		}
 		o := p.outlook(&v.grid, v.first, v.now, capacity, hold, ns.reuseDelay())
-		row.Rate, row.Level = round(o.rate), round(o.level)
+		row.Rate, row.Level = round(o.rate), round(o.Level)
 		row.ByReuse = o.reuse
-		if o.in >= 0 {
-			row.FailsIn = &o.in
+		if o.In >= 0 {
+			row.FailsIn = &o.In
 		}
 		if p.failed > 0 {
 			t := v.wall(p.failedAt[0])

@@ -12,12 +12,14 @@ import (
 	"time"
 
 	"finwait/tracer/privilege"
+	"finwait/tracer/workload"
 )
 
 var update = flag.Bool("update", false, "write docs/cases anew")
 
 func TestMain(m *testing.M) {
-	clientMain() // the clients are this binary again
+	workload.Main() // the workers of a lab are this binary again,
+	clientMain()    // and so are the clients
 	os.Exit(run(m))
 }
 
@@ -68,6 +70,12 @@ const patience = time.Minute
 
 // await looks again and again until something holds.
 func await(t *testing.T, what string, holds func() bool) {
+	t.Helper()
+	awaitFor(t, patience, what, holds)
+}
+
+// awaitFor is await for what takes longer by its nature.
+func awaitFor(t *testing.T, patience time.Duration, what string, holds func() bool) {
 	t.Helper()
 	tick := time.NewTicker(2 * time.Millisecond)
 	defer tick.Stop()

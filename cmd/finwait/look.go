@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"finwait/output/filter"
+	"finwait/tracer"
+	"finwait/tracer/event"
+	"finwait/tracer/proc"
+)
+
+// viewer makes repeated looks at the sockets of this host.
+type viewer struct {
+	*tracer.Lister
+	namer  *proc.Namer
+	netns  uint32
+	log    zerolog.Logger
+	warned bool
+}
+
+func openViewer(flt *filter.Filter, types string, log zerolog.Logger) (*viewer, error) {
+	l, err := tracer.OpenLister(types)
+	if err != nil {
+		return nil, err
+	}
+	return &viewer{Lister: l, namer: proc.New("/proc"), netns: flt.NetNS, log: log}, nil
+}
+
+// look lists what is there now. What could not be listed is said once.
+func (l *viewer) look() (*event.Look, error) {
+	now, err := l.Look(l.netns)
+	if err != nil {
+		return nil, err
+	}
+	if len(now.Namespaces) == 0 {
+		err := errors.Join(now.Errs...)
+		if err == nil {
+			err = fmt.Errorf("no process is in network namespace %d, and it is mounted nowhere: nobody can enter it", l.netns)
+		}
+		return nil, fmt.Errorf("look at the sockets: %w", err)
+	}
+	if !l.warned {
+		for _, err := range now.Errs {
+			l.log.Warn().Err(err).Msg("not everything could be listed")
+		}
+		l.warned = len(now.Errs) > 0
+	}
+	for i := range now.Sockets {
+		for _, p := range now.Sockets[i].Owners {
+			if p.Cgroup == "" && p.Exe == "" {
+				l.namer.Name(p, now.Sockets[i].Cgroup)
+			}
+		}
+	}
+	return now, nil
+}
+
+// pause waits until an interval after the beginning of a look; false when ctx ends.
+func (v *viewer) pause(ctx context.Context, last *event.Look, interval time.Duration) bool {
+	wait := time.NewTimer(interval - time.Duration(tracer.Now()-last.KTime))
+	defer wait.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-wait.C:
+		return true
+	}
+}
+
+// clock turns the times of a look into those of the day.
+func clock() event.Clock {
+	return event.Clock{Offset: time.Now().UnixNano() - tracer.Now()}
+}
