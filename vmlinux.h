@@ -167,6 +167,7 @@ struct sock_common {
 	};
 	unsigned short skc_family;
 	unsigned char skc_state;
+	refcount_t skc_refcnt;
 	possible_net_t skc_net;
 	struct in6_addr skc_v6_daddr;
 	struct in6_addr skc_v6_rcv_saddr;
@@ -370,6 +371,10 @@ struct bpf_iter_meta {
 struct bpf_iter__tcp {
 	struct bpf_iter_meta *meta;
 	struct sock_common *sk_common;
+};
+
+struct bpf_raw_tracepoint_args {
+	__u64 args[0];
 };
 
 struct bpf_iter__task_file {

@@ -457,6 +457,8 @@ static __always_inline void see_tw(struct bpf_iter__tcp *ctx, struct inet_timewa
 		bpf_seq_write(ctx->meta->seq, &e, sizeof(e));
 }
 
+#define E2BIG 7
+
 /*
  * One socket of the reader's network namespace, in process context. A live one is
  * entered into `socks`, so that its later events find it; both kinds are reported.
@@ -470,6 +472,7 @@ int each_tcp(struct bpf_iter__tcp *ctx)
 	struct tcp_sock *tp;
 	struct sock *sk;
 	__u64 key;
+	long err;
 
 	if (!skc)
 		return 0;
@@ -499,7 +502,10 @@ int each_tcp(struct bpf_iter__tcp *ctx)
 	fresh.state = skc->skc_state;
 	if (!have_cookie && !fresh.cookie)
 		fresh.cookie = number();
-	if (!bpf_map_update_elem(&socks, &key, &fresh, BPF_NOEXIST) || have_cookie)
+	err = bpf_map_update_elem(&socks, &key, &fresh, BPF_NOEXIST);
+	if (err == -E2BIG)
+		count(COUNT_MAP_FULL);
+	if (!err || have_cookie)
 		e.cookie = fresh.cookie;
 	else
 		e.cookie = cookie_of(sk);
@@ -581,4 +587,25 @@ int list_held(struct bpf_iter__task_file *ctx)
 	h.owner.tid = h.owner.tgid;
 	bpf_seq_write(ctx->meta->seq, &h, sizeof(h));
 	return 0;
+}
+
+/*
+ * Attached to nothing: user space runs it (BPF_PROG_TEST_RUN) to ask what has become of a
+ * socket that it knows by address and cookie. Memory of sockets is used again, and for
+ * other things: only a live object with this very cookie is the one. Returns its state; of
+ * a mini-socket the substate in the second byte; 0 when it is gone.
+ */
+SEC("raw_tp")
+int look(struct bpf_raw_tracepoint_args *ctx)
+{
+	struct sock_common *skc = (void *)ctx->args[0];
+	struct inet_timewait_sock *tw = (void *)skc;
+	__u64 cookie = ctx->args[1];
+	__u8 state;
+
+	if (!cookie || (__u64)BPF_CORE_READ(skc, skc_cookie.counter) != cookie ||
+	    BPF_CORE_READ(skc, skc_refcnt.refs.counter) <= 0)
+		return 0;
+	state = BPF_CORE_READ(skc, skc_state);
+	return state == TCP_TIME_WAIT ? BPF_CORE_READ(tw, tw_substate) << 8 | state : state;
 }

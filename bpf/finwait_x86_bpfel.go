@@ -79,6 +79,7 @@ const (
 	FinwaitProgEachTcp          = "each_tcp"
 	FinwaitProgListHeld         = "list_held"
 	FinwaitProgListTcp          = "list_tcp"
+	FinwaitProgLook             = "look"
 	FinwaitProgOnDestroy        = "on_destroy"
 	FinwaitProgOnDestroyAgain   = "on_destroy_again"
 	FinwaitProgOnDrop           = "on_drop"
@@ -171,6 +172,7 @@ type FinwaitProgramSpecs struct {
 	EachTcp          *ebpf.ProgramSpec `ebpf:"each_tcp"`
 	ListHeld         *ebpf.ProgramSpec `ebpf:"list_held"`
 	ListTcp          *ebpf.ProgramSpec `ebpf:"list_tcp"`
+	Look             *ebpf.ProgramSpec `ebpf:"look"`
 	OnDestroy        *ebpf.ProgramSpec `ebpf:"on_destroy"`
 	OnDestroyAgain   *ebpf.ProgramSpec `ebpf:"on_destroy_again"`
 	OnDrop           *ebpf.ProgramSpec `ebpf:"on_drop"`
@@ -305,6 +307,7 @@ type FinwaitPrograms struct {
 	EachTcp          *ebpf.Program `ebpf:"each_tcp"`
 	ListHeld         *ebpf.Program `ebpf:"list_held"`
 	ListTcp          *ebpf.Program `ebpf:"list_tcp"`
+	Look             *ebpf.Program `ebpf:"look"`
 	OnDestroy        *ebpf.Program `ebpf:"on_destroy"`
 	OnDestroyAgain   *ebpf.Program `ebpf:"on_destroy_again"`
 	OnDrop           *ebpf.Program `ebpf:"on_drop"`
@@ -337,6 +340,7 @@ func (p *FinwaitPrograms) Close() error {
 		p.EachTcp,
 		p.ListHeld,
 		p.ListTcp,
+		p.Look,
 		p.OnDestroy,
 		p.OnDestroyAgain,
 		p.OnDrop,

@@ -9,21 +9,29 @@
 #define SOCK_DONE_BIT	(1 << 1) /* tcp_fin(): the peer's FIN has come */
 #define SOCK_LINGER_BIT (1 << 4)
 
-/* A socket seen for the first time. Whatever is not known stays 0. */
+/*
+ * A socket that is not remembered yet. Whatever is not known stays 0. Whether one that found
+ * no room is counted is up to the caller: once for a socket, not at each of its steps.
+ */
 static __always_inline bool remember(__u64 key, const struct sock_info *fresh)
 {
 	struct sock_info *s;
 
-	if (bpf_map_update_elem(&socks, &key, fresh, BPF_ANY)) {
-		count(COUNT_MAP_FULL);
+	if (bpf_map_update_elem(&socks, &key, fresh, BPF_ANY))
 		return false;
-	}
 	if (!have_cookie) {
 		s = bpf_map_lookup_elem(&socks, &key);
 		if (s)
 			s->cookie = number();
 	}
 	return true;
+}
+
+/* The first step of a socket's life. */
+static __always_inline void meet(__u64 key, const struct sock_info *fresh)
+{
+	if (!remember(key, fresh))
+		count(COUNT_MAP_FULL);
 }
 
 /*
@@ -49,7 +57,7 @@ static __always_inline void on_connecting(struct sock *sk, __u64 now)
 			       .role = ROLE_CLIENT };
 
 	own(&s, ATTR_CACHED, fd_of_call(sk));
-	remember((__u64)sk, &s);
+	meet((__u64)sk, &s);
 }
 
 /*
@@ -65,7 +73,7 @@ static __always_inline void on_syn_received(struct sock *sk, int old, __u64 now)
 	struct sock_info *s;
 
 	if (old == TCP_LISTEN) {
-		remember((__u64)sk, &child);
+		meet((__u64)sk, &child);
 		return;
 	}
 	s = recall(sk, cookie_of(sk));

@@ -35,6 +35,7 @@ type losses struct {
 	badRecords uint64
 	reported   map[event.LossReason]uint64
 	last       int64
+	spoiled    bool // a bad record came since the last report
 }
 
 // Counters are the kernel side's totals since the start of the trace.
@@ -46,19 +47,29 @@ type Counters struct {
 	Lost     map[event.LossReason]uint64 // what is missing; every kernel-side reason is present, at zero too
 }
 
+// sum adds a counter up over all CPUs.
+func (t *Tracer) sum(i uint32) (total uint64, err error) {
+	var per []uint64
+	if err := t.objects.maps["counters"].Lookup(i, &per); err != nil {
+		return 0, fmt.Errorf("read counter %d: %w", i, err)
+	}
+	for _, n := range per {
+		total += n
+	}
+	return total, nil
+}
+
+// ringLost reports whether the ring has lost more than was reported. Asked before samples are
+// judged, it makes sure that none is judged as if nothing before it were missing.
+func (t *Tracer) ringLost() bool {
+	n, err := t.sum(countRingFull)
+	return err == nil && n > t.losses.reported[event.LossRingFull]
+}
+
 // Counters reads the kernel side's totals.
 func (t *Tracer) Counters() (Counters, error) {
 	c := Counters{Skipped: map[string]uint64{}, Ran: map[string]uint64{}, Lost: map[event.LossReason]uint64{}}
-	sum := func(i uint32) (total uint64, err error) {
-		var per []uint64
-		if err := t.objects.maps["counters"].Lookup(i, &per); err != nil {
-			return 0, fmt.Errorf("read counter %d: %w", i, err)
-		}
-		for _, n := range per {
-			total += n
-		}
-		return total, nil
-	}
+	sum := t.sum
 	var err error
 	if c.Events, err = sum(countEvents); err != nil {
 		return c, err
@@ -114,6 +125,7 @@ func (t *Tracer) reportLosses(h Handler) error {
 	if t.losses.reported == nil {
 		t.losses.reported = map[event.LossReason]uint64{}
 	}
+	t.losses.spoiled = false
 	now := Now()
 	for _, reason := range event.LossReasons {
 		n := c.Lost[reason]

@@ -69,14 +69,18 @@ func (t *Tracer) read(ctx context.Context, h Handler) error {
 		if emptied != 0 {
 			complete = emptied
 		}
-		if err := h.Advance(complete); err != nil {
-			return err
+		// First what is missing, then what that may change.
+		if t.ringLost() || t.losses.spoiled {
+			losss = time.Time{}
 		}
 		if time.Since(losss) >= lossEvery {
 			losss = time.Now()
 			if err := t.reportLosses(h); err != nil {
 				return err
 			}
+		}
+		if err := h.Advance(complete); err != nil {
+			return err
 		}
 		if emptied != 0 {
 			rest.Reset(pause)
@@ -120,6 +124,7 @@ func (t *Tracer) hand(raw []byte, s *event.Sample, h Handler) error {
 	}
 	if err := Decode(raw, s); err != nil {
 		t.losses.badRecords++
+		t.losses.spoiled = true
 		return nil
 	}
 	t.newest = max(t.newest, s.KTime)
@@ -150,8 +155,8 @@ func (t *Tracer) finish(h Handler, failed error) error {
 			return err
 		}
 	}
-	if err := h.Advance(Now()); err != nil {
+	if err := t.reportLosses(h); err != nil {
 		return err
 	}
-	return t.reportLosses(h)
+	return h.Advance(Now())
 }

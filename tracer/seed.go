@@ -35,7 +35,10 @@ func (t *Tracer) seedAll() []event.Sample {
 	for _, h := range seedHooks() {
 		s := HookStatus{Hook: h}
 		way := h.Ways[0]
-		err := t.load(way)
+		err := t.usable(way)
+		if err == nil {
+			err = t.objects.load(way.Programs)
+		}
 		if err == nil {
 			s.Attached = way.Name
 		} else {
@@ -84,16 +87,6 @@ func (t *Tracer) seedAll() []event.Sample {
 	}
 	t.seed.Took = time.Since(began)
 	return samples
-}
-
-// load loads what is run once, and not attached.
-func (t *Tracer) load(w Way) error {
-	if t.opt.Break != nil {
-		if err := t.opt.Break(w.Name); err != nil {
-			return err
-		}
-	}
-	return t.objects.load(w.Programs)
 }
 
 // iterate runs an iterator to its end, in the network namespace of the calling

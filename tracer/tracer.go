@@ -26,6 +26,7 @@ type Tracer struct {
 	status   []HookStatus
 	seed     Seed
 	losses   losses
+	lookErr  error // why sockets cannot be looked at
 	attach   time.Duration
 	newest   int64          // ktime of the newest sample read
 	seen     []event.Sample // what existed at the start; handed over once
@@ -59,8 +60,10 @@ func Open(opt Options) (*Tracer, error) {
 	if !opt.SkipSeed {
 		t.seen = t.seedAll()
 	}
+	t.lookErr = t.loadLook() // only after a loss does it matter
 	t.atExpiry = t.kernel.countsAtExpiry()
 	t.kernel.types, t.objects.types, t.objects.spec = nil, nil, nil
+	t.kernel.cache, t.objects.cache = nil, nil
 	debug.FreeOSMemory() // what loading took is more than what tracing takes
 	return t, nil
 }
@@ -138,13 +141,18 @@ func (t *Tracer) try(w Way) error {
 	if err := t.usable(w); err != nil {
 		return err
 	}
-	if err := t.load(w); err != nil {
+	if err := t.objects.load(w.Programs); err != nil {
 		return err
 	}
 	return t.objects.attach(w.Programs)
 }
 
 func (t *Tracer) usable(w Way) error {
+	if t.opt.Break != nil {
+		if err := t.opt.Break(w.Name); err != nil {
+			return err
+		}
+	}
 	if w.usable == nil {
 		return nil
 	}
@@ -184,6 +192,9 @@ func (t *Tracer) NamelessSegments() bool {
 // CountsAtExpiry reports whether this kernel's TcpExt TW and TWKilled count the mini-sockets
 // that expire (until 5.10 at least), rather than those that are born.
 func (t *Tracer) CountsAtExpiry() bool { return t.atExpiry }
+
+// LookError tells why Look does not work here; nil if it does.
+func (t *Tracer) LookError() error { return t.lookErr }
 
 // AttachTime is how long loading and attaching took.
 func (t *Tracer) AttachTime() time.Duration { return t.attach }

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -22,6 +23,8 @@ type rig struct {
 	lab    *workload.Lab
 	tracer *tracer.Tracer
 	flow   *flow.Flow
+	repair reconciler
+	gate   atomic.Pointer[chan struct{}] // while there is one, the tracing goroutine waits for it
 	ctx    context.Context
 	stop   context.CancelFunc
 	ended  chan struct{} // closed when Run has returned err
@@ -89,6 +92,7 @@ func traceLab(t *testing.T, ctx context.Context, lab *workload.Lab, opt tracer.O
 	}
 	r := &rig{t: t, lab: lab, tracer: tr, ended: make(chan struct{}), asked: make(chan question)}
 	r.flow = flow.New(r, onThisKernel(tr, flow.Options{Tick: tick, Namer: proc.New("/proc")}))
+	r.repair = reconciler{flow: r.flow, eyes: tr}
 	r.ctx, r.stop = context.WithCancel(ctx)
 	go func() {
 		defer close(r.ended)
@@ -106,7 +110,13 @@ func traceLab(t *testing.T, ctx context.Context, lab *workload.Lab, opt tracer.O
 func (r *rig) Sample(s *event.Sample) error { return r.flow.Sample(s) }
 
 func (r *rig) Advance(ktime int64) error {
+	if gate := r.gate.Load(); gate != nil {
+		<-*gate
+	}
 	if err := r.flow.Advance(ktime); err != nil {
+		return err
+	}
+	if err := r.repair.advance(ktime); err != nil {
 		return err
 	}
 	if r.pending == nil {
@@ -147,6 +157,7 @@ func (r *rig) Witness(end []tracer.Reading) { r.counted = end }
 
 func (r *rig) Lost(l event.Loss) error {
 	r.losses = append(r.losses, l)
+	r.repair.loss(&l)
 	return nil
 }
 

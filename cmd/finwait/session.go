@@ -15,6 +15,7 @@ import (
 type session struct {
 	*stream
 	flow    *flow.Flow
+	repair  reconciler
 	audit   *audit
 	seed    []tracer.Reading
 	out     func(ktime int64) error // hands on what the sink has buffered
@@ -29,6 +30,7 @@ func newSession(v *view, t *tracer.Tracer, start *event.Start, opt flow.Options,
 	x.audit = newAudit(x.seed, f)
 	opt.Tick, opt.Counter = start.Tick, x.audit
 	x.flow = flow.New(x.stream, onThisKernel(t, opt))
+	x.repair = reconciler{flow: x.flow, eyes: t}
 	return x
 }
 
@@ -47,6 +49,9 @@ func (x *session) Advance(ktime int64) error {
 	if err := x.flow.Advance(ktime); err != nil {
 		return err
 	}
+	if err := x.repair.advance(ktime); err != nil {
+		return err
+	}
 	if stats := x.flow.Stats(); stats.Evicted > x.evicted {
 		l := event.Loss{KTime: ktime, Since: x.began, Reason: event.LossEvicted, Count: stats.Evicted - x.evicted}
 		x.evicted = stats.Evicted
@@ -59,7 +64,7 @@ func (x *session) Advance(ktime int64) error {
 
 // Lost shows a loss, and makes the flow careful.
 func (x *session) Lost(l event.Loss) error {
-	x.flow.Lossy()
+	x.repair.loss(&l)
 	return x.Loss(&l)
 }
 

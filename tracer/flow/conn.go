@@ -9,6 +9,7 @@ import "finwait/tracer/event"
 type conn struct {
 	key    uint64 // in Flow.conns: cookie, or the address where there is none; 0 if not there
 	cookie uint64
+	sock   uint64 // address of the full socket; 0 unknown
 	tuple  event.Tuple
 	netns  uint32
 

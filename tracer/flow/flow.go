@@ -67,22 +67,24 @@ type Stats struct {
 	Evicted    uint64 // connections dropped because the table was full
 	Duplicates uint64 // steps seen twice
 	Overdue    uint64 // mini-sockets whose end was not seen
+	Unseen     uint64 // connections that were found to be over
 	Unmatched  uint64 // mini-socket samples without a connection: their beginning was lost
 }
 
 // Flow follows connections to their end. The zero value is not usable; see [New].
 type Flow struct {
-	opt    Options
-	out    Handler
-	window window
-	conns  map[uint64]*conn // by key
-	minis  map[uint64]*conn // by the address of the mini-socket
-	tuples index
-	ends   ends // of the mini-sockets; kept only where segments are nameless
-	procs  processes
-	stats  Stats
-	swept  int64 // ktime of the last sweep
-	lossy  bool  // samples are missing: absence means nothing any more
+	opt     Options
+	out     Handler
+	window  window
+	conns   map[uint64]*conn // by key
+	minis   map[uint64]*conn // by the address of the mini-socket
+	tuples  index
+	ends    ends // of the mini-sockets; kept only where segments are nameless
+	procs   processes
+	stats   Stats
+	swept   int64 // ktime of the last sweep
+	settled int64 // ktime up to which everything has been handed on
+	lossy   bool  // samples are missing: absence means nothing any more
 
 	// Reused for every record.
 	tr   event.Transition
@@ -131,6 +133,7 @@ func (f *Flow) Advance(ktime int64) error {
 	if err := f.settle(ktime - int64(settle)); err != nil {
 		return err
 	}
+	f.settled = max(f.settled, ktime-int64(settle))
 	return f.sweep(ktime - int64(settle))
 }
 
@@ -371,7 +374,7 @@ func (f *Flow) step(s *event.Sample) error {
 		f.seen(s)
 	case event.KindSockSeen:
 		c := f.open(s)
-		c.existed, c.before = true, s.New
+		c.existed, c.before, c.sock = true, s.New, s.Sock
 	case event.KindRelease:
 		return f.release(s)
 	case event.KindConnectError:
@@ -396,7 +399,10 @@ func (f *Flow) transition(s *event.Sample) error {
 	if c.state != event.StateUnknown && c.state != s.Old && c.mini == nil {
 		c.incomplete = true
 	}
-	c.role, c.cgroup = s.Role, s.Cgroup
+	if c.state == event.StateUnknown && f.lossy && !c.existed && midway(s.Old) {
+		c.incomplete = true
+	}
+	c.role, c.cgroup, c.sock = s.Role, s.Cgroup, s.Sock
 	if s.Has(event.FlagOwner) {
 		c.owner, c.attribution = f.procs.intern(s), s.Attribution
 	} else {
@@ -465,6 +471,15 @@ func (f *Flow) transition(s *event.Sample) error {
 	return err
 }
 
+// midway: a state that only a closing step leads to.
+func midway(s event.State) bool {
+	switch s {
+	case event.FinWait1, event.FinWait2, event.CloseWait, event.LastAck, event.Closing:
+		return true
+	}
+	return false
+}
+
 // noLocalPort: back from SYN_SENT in the caller's own context, without an error on the
 // socket and without a local port: inet_hash_connect() found none.
 func noLocalPort(s *event.Sample, by event.Method) bool {
@@ -495,6 +510,8 @@ func (f *Flow) withoutTimeWait(c *conn, s *event.Sample, t *event.Transition) {
 	switch {
 	case c.refused:
 		f.overflow(t)
+	case f.lossy:
+		t.Incomplete = true // there may be a mini-socket, whose birth was lost
 	case orphan && s.Has(event.FlagLinger2):
 		t.Call = event.MethodLinger2
 	case s.Has(event.FlagFull):

@@ -118,16 +118,7 @@ func (f *Flow) sweep(now int64) error {
 	sort.Slice(late, func(i, j int) bool { return late[i].mini.due < late[j].mini.due })
 	for _, c := range late {
 		f.stats.Overdue++
-		t := f.begin(c, now)
-		t.Old, t.New, t.Incomplete = c.mini.state, event.Close, true
-		if c.mini.state == event.TimeWait {
-			t.TimeWait = &event.TimeWaitInfo{Duration: event.Unknown, End: event.EndUnknown, Restarts: c.mini.restarts, Late: event.Unknown}
-		} else {
-			t.Orphan = event.EndUnknown
-		}
-		f.stats.Ended[event.EndUnknown]++
-		f.forget(c)
-		if err := f.out.Transition(t); err != nil {
+		if err := f.lostEnd(c, now); err != nil {
 			return err
 		}
 	}
@@ -186,11 +177,16 @@ func (f *Flow) older(c *conn) {
 // seen: the mini-socket is older than the trace. Its timer tells when it was last set:
 // TIME_WAIT always lasts TCP_TIMEWAIT_LEN; an orphan's FIN_WAIT2 has a length of its own.
 func (f *Flow) seen(s *event.Sample) {
-	if c := f.find(s); c != nil && c.mini != nil {
+	known := f.find(s)
+	if known != nil && known.mini != nil {
 		return // seen since, by its events
 	}
 	c := f.open(s)
-	c.existed = true
+	if f.lossy {
+		c.incomplete = true // its birth was lost
+	} else {
+		c.existed = true
+	}
 	c.gone = true
 	c.state = s.New
 	if s.New == event.FinWait2 {

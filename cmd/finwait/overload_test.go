@@ -1,0 +1,230 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+
+	"finwait/tracer"
+	"finwait/tracer/event"
+	"finwait/tracer/workload"
+)
+
+// blocked stops the reader of the ring until the function that it returns is called.
+func (r *rig) blocked() (release func()) {
+	gate := make(chan struct{})
+	r.gate.Store(&gate)
+	return func() {
+		r.gate.Store(nil)
+		close(gate)
+	}
+}
+
+// loses makes storms until the kernel side has lost something.
+func (r *rig) loses() (closes []workload.Close) {
+	r.t.Helper()
+	for {
+		storm, err := r.lab.Storm(r.ctx, 500)
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		closes = append(closes, storm.Closes...)
+		c, err := r.tracer.Counters()
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		if c.Lost[event.LossRingFull] > 0 {
+			return closes
+		}
+	}
+}
+
+// sameTimeWaits fails unless the mini-sockets that the flow follows are those that the kernel has.
+func (r *rig) sameTimeWaits() {
+	r.t.Helper()
+	known := map[ends]bool{}
+	var there []event.Sample
+	r.settled(func() bool {
+		clear(known)
+		there = r.tracer.TimeWaits()
+		err := r.flow.OpenTimeWaits(tracer.Now(), func(t *event.Transition) error {
+			known[ends{t.Local, t.Peer}] = true
+			return nil
+		})
+		if err != nil {
+			r.t.Error(err)
+		}
+		return true
+	})
+	for i := range there {
+		at := ends{there[i].LocalAddr(), there[i].PeerAddr()}
+		if !known[at] {
+			r.t.Errorf("a TIME_WAIT of the kernel is not known: %v", at)
+		}
+		delete(known, at)
+	}
+	for at := range known {
+		r.t.Errorf("a TIME_WAIT is followed that the kernel has not: %v", at)
+	}
+	r.t.Logf("the kernel has %d", len(there))
+}
+
+// TestOverload loses births and ends of TIME_WAITs on purpose. What is shown is right all the
+// same, and when the storm is over, so is the whole picture: nothing stays that is gone,
+// everything that is there is known, and new verdicts are complete.
+func TestOverload(t *testing.T) {
+	ss := needsTool(t, "ss")
+	lab, ctx := newLab(t, workload.Options{})
+	r := traceLab(t, ctx, lab, tracer.Options{RingBytes: 64 << 10})
+	if err := r.tracer.LookError(); err != nil {
+		t.Skipf("kernel lacks: %v", err)
+	}
+	whole := func() bool { return r.repair.lost == 0 && r.repair.covers == 0 }
+	for round := range 3 {
+		for range 10 { // births that are seen, of which no end will be
+			if _, err := lab.Run(ctx, workload.ClientFirst); err != nil {
+				t.Fatal(err)
+			}
+		}
+		r.settled(nil)
+		release := r.blocked()
+		closes := r.loses()
+		if round > 0 { // their ends find the ring full
+			kill := exec.Command(ss, "-K", "-t", "state", "time-wait")
+			var out []byte
+			if err := lab.Do(func() (err error) { out, err = kill.CombinedOutput(); return err }); err != nil {
+				t.Fatalf("%v: %s", err, out)
+			}
+		}
+		release()
+		r.settled(whole)
+		r.right(closes)
+		r.sameTimeWaits()
+		if s := r.flow.Stats(); round > 0 && s.Unseen == 0 {
+			t.Error("no end was lost: the test shows nothing")
+		}
+		// From here on it is as if nothing had been.
+		for _, kind := range []workload.Kind{workload.ClientFirst, workload.ServerFirst, workload.Linger0, workload.UnreadData, workload.HalfClose} {
+			ledger, err := lab.Run(ctx, kind)
+			if err != nil {
+				t.Fatal(err)
+			}
+			seen := r.settled(nil)
+			compare(t, ledger.Closes, seen)
+			for i := range seen.rows {
+				if seen.rows[i].Incomplete && !hidesInit() {
+					t.Errorf("round %d, %s: incomplete: %+v", round, kind, seen.rows[i])
+				}
+			}
+		}
+		t.Logf("round %d: %d ends found out", round, r.flow.Stats().Unseen)
+	}
+	r.finish()
+	c, err := r.tracer.Counters()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var told uint64
+	for _, l := range r.losses {
+		told += l.Count
+	}
+	if told != c.Lost[event.LossRingFull] {
+		t.Errorf("%d lost, %d in loss records", c.Lost[event.LossRingFull], told)
+	}
+}
+
+// TestSlowReader writes to a terminal and to a pipe that are read a little after each storm.
+// The storms go on at their own speed; what does not fit is in loss records.
+func TestSlowReader(t *testing.T) {
+	s := newStage(t)
+	for _, kind := range []string{"terminal", "pipe"} {
+		t.Run(kind, func(t *testing.T) {
+			r, w := pipe(t)
+			if kind == "terminal" {
+				r, w = terminal(t)
+			}
+			p := newProgram(t, "-o", "json", "--netns", inode(s.lab), "--ring-size", "64KiB").live()
+			p.cmd.Stdout = w
+			p.start()
+			w.Close()
+			var closes []workload.Close
+			buf := make([]byte, 512)
+			for range 6 {
+				storm, err := s.lab.Storm(s.ctx, 500)
+				if err != nil {
+					t.Fatal(err)
+				}
+				closes = append(closes, storm.Closes...)
+				n, err := r.Read(buf)
+				if err != nil {
+					t.Fatal(err)
+				}
+				p.out.Write(buf[:n])
+			}
+			p.signal(os.Interrupt)
+			for { // a terminal whose last writer is gone gives EIO
+				n, err := r.Read(buf)
+				p.out.Write(buf[:n])
+				if err != nil {
+					break
+				}
+			}
+			text := strings.ReplaceAll(p.out.String(), "\r\n", "\n")
+			p.out = output{}
+			fmt.Fprint(&p.out, text)
+			p.exits(exitDone).lostOnly("ring_full", closes)
+		})
+	}
+}
+
+// TestMapFullCounts: map_full counts sockets that found no room, each once.
+func TestMapFullCounts(t *testing.T) {
+	lab, ctx := newLab(t, workload.Options{})
+	// The count is of all namespaces; a trace of all of them tells whether there was anybody else.
+	all, err := tracer.Open(tracer.Options{SkipSeed: true, RingBytes: 64 << 20})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer all.Close()
+	for try := 1; ; try++ {
+		r := traceLab(t, ctx, lab, tracer.Options{MaxSockets: 1})
+		read := func(tr *tracer.Tracer) tracer.Counters {
+			c, err := tr.Counters()
+			if err != nil {
+				t.Fatal(err)
+			}
+			return c
+		}
+		before, others := read(r.tracer), read(all)
+		sockets := 0
+		for range 20 {
+			ledger, err := lab.Run(ctx, workload.ClientFirst)
+			if err != nil {
+				t.Fatal(err)
+			}
+			sockets += 2 * len(ledger.Closes)
+		}
+		r.settled(nil)
+		after, othersAfter := read(r.tracer), read(all)
+		r.finish()
+		full := int(after.Lost[event.LossMapFull] - before.Lost[event.LossMapFull])
+		t.Logf("%d map_full for %d sockets", full, sockets)
+		if full < sockets/2 {
+			t.Errorf("%d map_full for %d sockets, of which one at a time has room", full, sockets)
+		}
+		if full <= sockets {
+			return
+		}
+		if try < 5 {
+			continue
+		}
+		if othersAfter.Events-others.Events <= after.Events-before.Events {
+			t.Fatalf("%d map_full for %d sockets, and nobody else has any", full, sockets)
+		}
+		t.Skip("kernel lacks: a quiet moment; others use TCP")
+	}
+}
