@@ -85,6 +85,9 @@ func watch(ctx context.Context, stderr io.Writer, f liveFlags, open func(*event.
 		}
 	}
 	err = t.Run(ctx, x)
+	if note := clockNote(start.Clock, tracer.Now(), time.Now()); note != "" {
+		log.Warn().Msg(note)
+	}
 	return conclude(t, x, out, f.strict, err, func(line string) { log.Info().Msg(line) })
 }
 

@@ -7,14 +7,13 @@ import "finwait/tracer/event"
 // Doubt is a connection that may be over without the flow knowing: samples were lost.
 type Doubt struct {
 	Sock, Cookie uint64 // of the mini-socket, or of the full one
-	conn         *conn
 }
 
 // Doubts lists the connections whose socket can be looked at.
 func (f *Flow) Doubts() []Doubt {
 	list := make([]Doubt, 0, f.stats.Conns)
 	f.each(func(c *conn) {
-		d := Doubt{Sock: c.sock, Cookie: c.cookie, conn: c}
+		d := Doubt{Sock: c.sock, Cookie: c.cookie}
 		if c.mini != nil {
 			d.Sock = c.mini.sock
 		}
@@ -32,15 +31,12 @@ func (f *Flow) Settled() int64 { return f.settled }
 // handed on: if the connection is still known, its end was lost. When that was, and why,
 // nobody can tell.
 func (f *Flow) Ended(d Doubt, ktime int64) error {
-	c := d.conn
-	known := c.key != 0 && f.conns[c.key] == c
-	if c.mini != nil {
-		known = c.mini.sock == d.Sock && f.minis[d.Sock] == c
-	} else if c.sock != d.Sock {
-		known = false
-	}
-	if !known {
-		return nil
+	c := f.minis[d.Sock]
+	if c == nil || c.cookie != d.Cookie {
+		c = f.conns[d.Cookie]
+		if c == nil || c.mini != nil || c.sock != d.Sock {
+			return nil
+		}
 	}
 	f.stats.Unseen++
 	if c.mini == nil && (c.closed != 0 || c.state == event.StateUnknown) {

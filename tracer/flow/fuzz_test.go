@@ -143,6 +143,17 @@ func FuzzFlow(f *testing.F) {
 				if err := fl.Advance(samples[i].KTime); err != nil {
 					t.Fatal(err)
 				}
+				if every&2 != 0 { // samples are lost, and some sockets are found to be gone
+					fl.Lossy()
+					for _, d := range fl.Doubts() {
+						if d.Cookie&1 == 0 {
+							continue
+						}
+						if err := fl.Ended(d, samples[i].KTime); err != nil {
+							t.Fatal(err)
+						}
+					}
+				}
 			}
 			invariants(t, fl)
 		}
