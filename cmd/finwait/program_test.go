@@ -30,6 +30,7 @@ type program struct {
 	err   output
 	ended chan struct{}
 	code  int
+	life  time.Duration // after which it is killed; 0: programTime
 }
 
 // output is what a process has written so far.
@@ -85,7 +86,10 @@ func (p *program) start() *program {
 	if err := p.cmd.Start(); err != nil {
 		p.t.Fatal(err)
 	}
-	limit := time.AfterFunc(programTime, func() { p.cmd.Process.Kill() })
+	if p.life == 0 {
+		p.life = programTime
+	}
+	limit := time.AfterFunc(p.life, func() { p.cmd.Process.Kill() })
 	go func() {
 		defer close(p.ended)
 		var exit *exec.ExitError
