@@ -93,6 +93,7 @@ cases:
 	$(SUDO) env "PATH=$$PATH" FINWAIT_REQUIRE_KERNEL=1 $(GO) test -count=1 -p 1 -timeout 10m ./cmd/finwait/cases $(CASES)
 
 test: cases
+
 # A recording under load for a long time: memory, descriptors and threads stay flat, and
 # nothing is lost. By the clock, or until so many closes were made: make soak CLOSES=3600000
 # is an hour of a thousand a second, as fast as this machine can.
@@ -102,3 +103,6 @@ soak:
 	$(MAKE) --no-print-directory deps
 	$(SUDO) env "PATH=$$PATH" FINWAIT_REQUIRE_KERNEL=1 FINWAIT_SOAK=$(if $(CLOSES),12h,$(DURATION)) FINWAIT_SOAK_CLOSES=$(CLOSES) \
 		$(GO) test -count=1 -timeout 0 -v -run '^(TestSoak|TestGoroutines)$$' ./cmd/finwait
+
+# setcap, for a test of finwait without root.
+PACKAGES += libcap2-bin

@@ -46,6 +46,9 @@ func run(args []string) int {
 	signal.Ignore(syscall.SIGPIPE, syscall.SIGXFSZ)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
+	// The first signal asks for an orderly end. A second one does not have to: where nobody
+	// reads the output, there may never be one.
+	defer context.AfterFunc(ctx, stop)()
 	cmd := newRoot()
 	cmd.SetArgs(args)
 	err := cmd.ExecuteContext(ctx)

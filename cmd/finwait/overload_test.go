@@ -7,7 +7,10 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"syscall"
 	"testing"
+
+	"golang.org/x/sys/unix"
 
 	"finwait/tracer"
 	"finwait/tracer/event"
@@ -179,6 +182,37 @@ func TestSlowReader(t *testing.T) {
 			p.exits(exitDone).lostOnly("ring_full", closes)
 		})
 	}
+}
+
+// TestStuckReader: nobody will ever read. The first Ctrl-C cannot lead to an orderly end; the
+// second one ends it all the same, and nothing stays in the kernel.
+func TestStuckReader(t *testing.T) {
+	s := newStage(t)
+	_, w := pipe(t)
+	if _, err := unix.FcntlInt(w.Fd(), unix.F_SETPIPE_SZ, os.Getpagesize()); err != nil {
+		t.Fatal(err)
+	}
+	p := newProgram(t, "-o", "json", "--netns", inode(s.lab)).live()
+	p.cmd.Stdout = w
+	p.start()
+	w.Close()
+	held := kernelObjects(p.cmd.Process.Pid)
+	if _, err := s.lab.Storm(s.ctx, 200); err != nil { // far more than the pipe holds
+		t.Fatal(err)
+	}
+	p.await("ended", func() bool {
+		p.cmd.Process.Signal(os.Interrupt) // an impatient user
+		select {
+		case <-p.ended:
+			return true
+		default:
+			return false
+		}
+	})
+	if ws := p.cmd.ProcessState.Sys().(syscall.WaitStatus); !ws.Signaled() || ws.Signal() != syscall.SIGINT {
+		t.Errorf("ended with %v, want to be interrupted: %s", p.cmd.ProcessState, p.err.String())
+	}
+	gone(t, s.ctx, held)
 }
 
 // TestMapFullCounts: map_full counts sockets that found no room, each once.
