@@ -102,6 +102,38 @@ func TestMillion(t *testing.T) {
 	runtime.KeepAlive(f)
 }
 
+// TestListedLate: what existed at the start is listed while the ring already fills, so much
+// that is older than the list is read after it. That once took time by the product of both.
+func TestListedLate(t *testing.T) {
+	const listed, waiting = 60_000, 60_000
+	last, n := int64(0), 0
+	f := New(transitions(func(tr *event.Transition) {
+		if tr.KTime < last {
+			t.Errorf("%d after %d", tr.KTime, last)
+		}
+		last = tr.KTime
+		n++
+	}), Options{Tick: tick})
+	for i := range listed {
+		s := crowd(i).mini(5000+ms(i)/1000, event.KindMiniSeen, event.TimeWait, 40_000, from(i))
+		if err := f.Sample(&s); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i := range waiting {
+		s := crowd(listed+i).step(1000+ms(i)/10, event.Established, event.FinWait1, flags(closing), by(5), from(listed+i))
+		if err := f.Sample(&s); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := f.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	if s := f.Stats(); n != waiting || s.TimeWaits != listed || s.Conns != listed+waiting {
+		t.Errorf("%d rows, %+v", n, s)
+	}
+}
+
 // TestTooMany: more than are allowed are not followed, and each that is dropped is counted.
 func TestTooMany(t *testing.T) {
 	const most, n = 1000, 50_000

@@ -211,7 +211,7 @@ func run(t *testing.T, f *Flow, every ms, samples []event.Sample) {
 // leftovers lists what a Flow still holds on to.
 func leftovers(f *Flow) map[string]int {
 	held := map[string]int{"conns": len(f.conns), "minis": len(f.minis), "tuples": len(f.tuples.rings)}
-	held["window"] = len(f.window.queue) - f.window.head
+	held["window"] = len(f.window.queue) - f.window.head + len(f.window.list) - f.window.next
 	for k, n := range held {
 		if n == 0 {
 			delete(held, k)

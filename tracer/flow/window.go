@@ -6,10 +6,14 @@ import "finwait/tracer/event"
 
 // window puts samples into the order of time. The ring keeps the order in which CPUs
 // reserved their records, which differs from the order of the clock by microseconds;
-// so a new sample belongs at the end, or a few places before it.
+// so a new sample belongs at the end, or a few places before it. What is listed comes by
+// another way, all at once, and the ring may hold much that is older: it has a queue of
+// its own.
 type window struct {
 	queue []due // sorted by KTime from head on
 	head  int
+	list  []due // of what was listed: sorted by KTime from next on
+	next  int
 	clues []clue // sorted by ktime from first on; none there is older than what was popped last
 	first int
 	keys  [keyGroups]uint32 // how many of the clues have a key of the group
@@ -31,6 +35,10 @@ func group(key uint64) uint64 { return key * 0x9e3779b97f4a7c15 >> 52 % keyGroup
 const maxIdle = 32768
 
 func (w *window) push(s *event.Sample, c *conn) {
+	if s.Kind == event.KindMiniSeen || s.Kind == event.KindSockSeen {
+		w.pushListed(s, c)
+		return
+	}
 	if w.head > 0 && w.head == len(w.queue) {
 		w.queue, w.head = w.queue[:0], 0
 		if cap(w.queue) > maxIdle {
@@ -51,9 +59,23 @@ func (w *window) push(s *event.Sample, c *conn) {
 	}
 }
 
+func (w *window) pushListed(s *event.Sample, c *conn) {
+	w.list = append(w.list, due{Sample: *s, conn: c})
+	if c != nil {
+		w.list[len(w.list)-1].lives = c.lives
+	}
+	for i := len(w.list) - 1; i > w.next && w.list[i-1].KTime > w.list[i].KTime; i-- {
+		w.list[i-1], w.list[i] = w.list[i], w.list[i-1]
+	}
+}
+
 // pop returns the oldest sample if it is not younger than ktime. It is valid until
 // the next push.
 func (w *window) pop(ktime int64) *due {
+	listed := w.next < len(w.list) && (w.head == len(w.queue) || w.list[w.next].KTime <= w.queue[w.head].KTime)
+	if listed {
+		return w.popListed(ktime)
+	}
 	if w.head == len(w.queue) || w.queue[w.head].KTime > ktime {
 		return nil
 	}
@@ -62,6 +84,17 @@ func (w *window) pop(ktime int64) *due {
 	for w.first < len(w.clues) && w.clues[w.first].ktime < s.KTime {
 		w.keys[group(w.clues[w.first].key)]--
 		w.first++
+	}
+	return s
+}
+
+func (w *window) popListed(ktime int64) *due {
+	s := &w.list[w.next]
+	if s.KTime > ktime {
+		return nil
+	}
+	if w.next++; w.next == len(w.list) {
+		w.list, w.next = nil, 0 // it will not be needed again soon
 	}
 	return s
 }
