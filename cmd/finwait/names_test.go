@@ -151,3 +151,28 @@ func TestNamesLive(t *testing.T) {
 		}
 	}
 }
+
+// TestPageSymlink: the page is not written through a symbolic link that somebody has planted,
+// not even with --force: then the link is replaced, and what it points to stays.
+func TestPageSymlink(t *testing.T) {
+	files, err := filepath.Glob(filepath.Join(recordingsDir, "*.jsonl.zst"))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no recordings: %v", err)
+	}
+	dir := t.TempDir()
+	target, link := filepath.Join(dir, "target"), filepath.Join(dir, "page.html")
+	if err := os.WriteFile(target, []byte("mine"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(target, link); err != nil {
+		t.Fatal(err)
+	}
+	newProgram(t, "report", files[0], "--html", link).start().exits(exitUsage).says("exists", "--force")
+	newProgram(t, "report", files[0], "--html", link, "--force").start().exits(exitDone)
+	if b, err := os.ReadFile(target); err != nil || string(b) != "mine" {
+		t.Errorf("what the link pointed to is %.40q, %v", b, err)
+	}
+	if st, err := os.Lstat(link); err != nil || !st.Mode().IsRegular() || st.Mode().Perm() != 0o600 {
+		t.Errorf("the page: %v, %v; want a file of its own", st, err)
+	}
+}
