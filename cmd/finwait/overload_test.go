@@ -140,6 +140,45 @@ func TestOverload(t *testing.T) {
 	}
 }
 
+// TestOverloadProgram: the program, which has given its privileges up by then, finds out which
+// TIME_WAITs have ended while it was suspended, in a namespace that it could not even enter.
+func TestOverloadProgram(t *testing.T) {
+	ss := needsTool(t, "ss")
+	s := newStage(t)
+	p := newProgram(t, "-o", "json", "--netns", inode(s.lab), "--ring-size", "64KiB").live().start()
+	p.holds(true)
+	waiting := map[ends]bool{}
+	for range 10 {
+		for _, c := range runs(t, s, workload.ClientFirst) {
+			waiting[ends{c.Client.Local, c.Client.Peer}] = true
+		}
+	}
+	p.await("showing what came before", func() bool {
+		return strings.Count(p.out.String(), `"new_state":"TIME_WAIT"`) >= len(waiting)
+	})
+	p.stopped()
+	storm, err := s.lab.Storm(s.ctx, 1000) // many times what the ring holds
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.lab.Do(exec.Command(ss, "-K", "-t", "state", "time-wait").Run); err != nil {
+		t.Fatal(err)
+	}
+	p.signal(syscall.SIGCONT)
+	p.await("whole again", func() bool {
+		return strings.Count(p.out.String(), `"end_reason":"unknown"`) >= len(waiting)
+	})
+	p.signal(os.Interrupt).exits(exitDone).lostOnly("ring_full", storm.Closes)
+	for _, r := range of("transition", p.records()) {
+		if r.TimeWait != nil && r.TimeWait.EndReason == "unknown" {
+			delete(waiting, r.addresses())
+		}
+	}
+	for at := range waiting {
+		t.Errorf("%v has ended, and is still shown as open", at)
+	}
+}
+
 // TestSlowReader writes to a terminal and to a pipe that are read a little after each storm.
 // The storms go on at their own speed; what does not fit is in loss records.
 func TestSlowReader(t *testing.T) {
