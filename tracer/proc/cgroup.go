@@ -97,19 +97,45 @@ func (c *cgroups) byHandle(id uint64) (string, bool) {
 }
 
 func (c *cgroups) byWalk(id uint64) (found string) {
-	filepath.WalkDir(c.mount, func(path string, d fs.DirEntry, err error) error {
-		if err != nil || !d.IsDir() {
-			return nil
-		}
-		if info, err := d.Info(); err == nil {
-			if st, ok := info.Sys().(*syscall.Stat_t); ok && st.Ino == id {
-				found = c.relative(path)
-				return filepath.SkipAll
-			}
+	c.walk(func(path string, inode uint64) error {
+		if inode == id {
+			found = path
+			return filepath.SkipAll
 		}
 		return nil
 	})
 	return found
+}
+
+// learn remembers every cgroup that there is.
+func (c *cgroups) learn() {
+	if c.mount == "" {
+		return
+	}
+	c.walk(func(path string, inode uint64) error {
+		if len(c.paths) >= maxCgroups {
+			return filepath.SkipAll
+		}
+		c.paths[inode] = path
+		return nil
+	})
+}
+
+// walk calls fn with each cgroup's path and inode, until it returns an error.
+func (c *cgroups) walk(fn func(path string, inode uint64) error) {
+	filepath.WalkDir(c.mount, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || !d.IsDir() {
+			return nil
+		}
+		info, err := d.Info()
+		if err != nil {
+			return nil // gone meanwhile
+		}
+		if st, ok := info.Sys().(*syscall.Stat_t); ok {
+			return fn(c.relative(path), st.Ino)
+		}
+		return nil
+	})
 }
 
 func (c *cgroups) relative(path string) string {

@@ -102,8 +102,10 @@ func (n *Namer) stat(dir string) (comm []byte, ticks uint64, ok bool) {
 }
 
 // Learn remembers the program file of every process that there is, for a time when it may
-// not be read any more. It returns how many.
+// not be read any more, and every cgroup, for a time when each must be searched for. It
+// returns how many processes.
 func (n *Namer) Learn() (known int) {
+	n.cgroups.learn()
 	dirs, err := filepath.Glob(filepath.Join(n.root, "[0-9]*"))
 	if err != nil {
 		return 0

@@ -3,6 +3,7 @@
 package proc
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -272,6 +273,48 @@ func TestContainerID(t *testing.T) {
 	} {
 		if diff := cmp.Diff(tc.want, ContainerID(tc.cgroup)); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", tc.name, diff)
+		}
+	}
+}
+
+// TestLearn: what is learnt while it may be read is known when it may not be any more; a
+// process that comes later, or has another name by then, is not taken for one that was learnt.
+func TestLearn(t *testing.T) {
+	p := newProc(t)
+	p.process(812, "nginx", "/usr/sbin/nginx", 4321)
+	p.process(813, "a) b (c", "/usr/bin/nasty", 4321)
+	p.process(817, "kthread", "", 4321)
+	p.write("self/stat", "")
+	mount := t.TempDir()
+	slice := filepath.Join(mount, "system.slice")
+	if err := os.MkdirAll(slice, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	var st syscall.Stat_t
+	if err := syscall.Stat(slice, &st); err != nil {
+		t.Fatal(err)
+	}
+	n := New(p.root)
+	n.cgroups = &cgroups{mount: mount, fd: -1, paths: map[uint64]string{}}
+	if got := n.Learn(); got != 2 {
+		t.Errorf("%d processes learnt, want 2", got)
+	}
+	if err := errors.Join(os.RemoveAll(filepath.Join(p.root, "812")), os.RemoveAll(filepath.Join(p.root, "813")), os.RemoveAll(slice)); err != nil {
+		t.Fatal(err)
+	}
+	for _, tc := range []struct {
+		pid   uint32
+		comm  string
+		ticks uint64
+		want  string
+	}{
+		{812, "nginx", 4321, "/usr/sbin/nginx"}, {813, "a) b (c", 4321, "/usr/bin/nasty"},
+		{812, "nginx", 4322, ""}, {812, "sh", 4321, ""}, {814, "nginx", 4321, ""},
+	} {
+		got := event.Process{PID: tc.pid, StartNS: tc.ticks * tickNS, Comm: event.MakeComm(tc.comm)}
+		n.Name(&got, st.Ino)
+		if got.Exe != tc.want || got.Cgroup != "/system.slice" {
+			t.Errorf("%+v: %q, %q", tc, got.Exe, got.Cgroup)
 		}
 	}
 }
