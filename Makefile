@@ -93,3 +93,19 @@ cases:
 	$(SUDO) env "PATH=$$PATH" FINWAIT_REQUIRE_KERNEL=1 $(GO) test -count=1 -p 1 -timeout 10m ./cmd/finwait/cases $(CASES)
 
 test: cases
+
+# What tracing costs, finwait beside its peers, in the tables of docs/cost.md: six minutes, on a
+# machine that has nothing else to do. BENCH=-h tells what else can be asked of it; the tables
+# come into the page with BENCH='-page docs/cost.md'. bench-quick is the same in a minute, with
+# whatever peers there are.
+BENCH ?=
+
+.PHONY: bench bench-quick
+bench: build
+	$(MAKE) --no-print-directory deps PACKAGES='libbpf-tools bpftrace'
+	CGO_ENABLED=0 $(GO) build -trimpath -o finwait-bench ./cmd/bench
+	$(SUDO) ./finwait-bench $(BENCH)
+
+bench-quick: build
+	CGO_ENABLED=0 $(GO) build -trimpath -o finwait-bench ./cmd/bench
+	$(SUDO) ./finwait-bench -quick $(BENCH)
