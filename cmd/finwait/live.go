@@ -31,7 +31,7 @@ func runLive(ctx context.Context, w, stderr io.Writer, f liveFlags) error {
 
 // gcPercent is low because a trace allocates next to nothing once its tables have their size:
 // collecting early costs little time, and late, a third of the memory.
-const gcPercent = 25
+const gcPercent = 15
 
 // watch traces until ctx ends, the time or the count is reached, or nobody reads. The
 // outlet is made once everything is attached.

@@ -19,7 +19,7 @@ type window struct {
 type due struct {
 	event.Sample
 	conn  *conn
-	lives uint32 // of conn, then
+	lives uint16 // of conn, then
 }
 
 // keyGroups must be a power of two, and large against the clues of a busy moment.
