@@ -68,8 +68,10 @@ func Open(opt Options) (*Tracer, error) {
 		t.seen = t.seedAll()
 	}
 	t.atExpiry = t.kernel.countsAtExpiry()
-	t.kernel.types, t.objects.types, t.objects.spec = nil, nil, nil
-	debug.FreeOSMemory() // what loading took is more than what tracing takes
+	// What loading took is more than what tracing takes.
+	t.kernel.types, t.kernel.cache = nil, nil
+	t.objects.types, t.objects.cache, t.objects.spec = nil, nil, nil
+	debug.FreeOSMemory()
 	return t, nil
 }
 

@@ -9,7 +9,6 @@ import (
 	"io"
 	"os"
 	"runtime"
-	"runtime/debug"
 	"strings"
 	"syscall"
 	"time"
@@ -28,10 +27,6 @@ func runLive(ctx context.Context, w, stderr io.Writer, f liveFlags) error {
 		return newScreen(w, &f, start.Clock), nil
 	})
 }
-
-// gcPercent is low because a trace allocates next to nothing once its tables have their size:
-// collecting early costs little time, and late, a third of the memory.
-const gcPercent = 15
 
 // watch traces until ctx ends, the time or the count is reached, or nobody reads. The
 // outlet is made once everything is attached.
@@ -55,7 +50,6 @@ func watch(ctx context.Context, stderr io.Writer, f liveFlags, open func(*event.
 	if err != nil {
 		return err
 	}
-	debug.SetGCPercent(gcPercent)
 	t, err := tracer.Open(opt)
 	if err != nil {
 		return err
