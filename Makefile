@@ -106,3 +106,19 @@ soak:
 
 # setcap, for a test of finwait without root.
 PACKAGES += libcap2-bin
+
+# What tracing costs, finwait beside its peers, in the tables of docs/cost.md: six minutes, on a
+# machine that has nothing else to do. BENCH=-h tells what else can be asked of it; the tables
+# come into the page with BENCH='-page docs/cost.md'. bench-quick is the same in a minute, with
+# whatever peers there are.
+BENCH ?=
+
+.PHONY: bench bench-quick
+bench: build
+	$(MAKE) --no-print-directory deps PACKAGES='libbpf-tools bpftrace'
+	CGO_ENABLED=0 $(GO) build -trimpath -o finwait-bench ./cmd/bench
+	$(SUDO) ./finwait-bench $(BENCH)
+
+bench-quick: build
+	CGO_ENABLED=0 $(GO) build -trimpath -o finwait-bench ./cmd/bench
+	$(SUDO) ./finwait-bench -quick $(BENCH)

@@ -330,6 +330,18 @@ func FuzzDecode(f *testing.F) {
 	})
 }
 
+// TestDecodeAllocatesNothing: not for a good record.
+func TestDecodeAllocatesNothing(t *testing.T) {
+	raw, s := newRecord(t, readHeader(t), event.KindTransition).set("owner.tgid", 7).raw, event.Sample{}
+	if n := testing.AllocsPerRun(1000, func() {
+		if err := Decode(raw, &s); err != nil {
+			t.Fatal(err)
+		}
+	}); n != 0 {
+		t.Errorf("%v allocations, want 0", n)
+	}
+}
+
 func BenchmarkDecode(b *testing.B) {
 	raw := make([]byte, ownedSampleSize)
 	raw[108], raw[118], raw[119], raw[120], raw[121] = byte(event.FlagOwner), byte(event.KindTransition), 4, 1, 4

@@ -32,8 +32,8 @@ func (fd *field) empty() (float64, error) {
 		return 0, fmt.Errorf("turn BPF statistics on: %w", err)
 	}
 	defer stats.Close()
-	err = fd.run(fd.conns/4, func(run func() (outcome, error)) error {
-		_, err := run()
+	err = within(func(a *arena) error {
+		_, err := a.obey(order{Conns: fd.conns / 4})
 		return err
 	})
 	if err != nil {

@@ -3,45 +3,127 @@
 package main
 
 import (
+	"errors"
+	"flag"
 	"fmt"
+	"io"
 	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+
+	"github.com/vishvananda/netlink"
 )
 
 func main() {
-	if len(os.Args) > 1 && os.Args[1] == "load" {
-		if err := runLoad(); err != nil {
-			fmt.Fprintln(os.Stderr, "bench load:", err)
-			os.Exit(1)
-		}
-		return
+	if err := run(os.Args[1:]); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
 	}
-	if len(os.Args) > 1 && os.Args[1] == "hold" {
-		if err := runHold(os.Args[2:]); err != nil {
-			fmt.Fprintln(os.Stderr, "bench hold:", err)
-			os.Exit(1)
-		}
-		return
-	}
-	list, missing := contenders(os.Args[1])
-	fmt.Println(missing)
-	fd := &field{dir: os.TempDir(), conns: 30000}
-	for i := 0; i < 3; i++ {
-		e, err := fd.empty()
-		fmt.Println("empty", e, err)
-		for _, c := range list {
-			if o := os.Getenv("ONLY"); o != "" && o != c.name {
-				continue
-			}
-			f, err := fd.free()
-			if err != nil {
-				panic(err)
-			}
-			r, err := fd.traced(&c, e)
-			if err != nil {
-				fmt.Println(c.name, err)
-				continue
-			}
-			fmt.Printf("%s: kept %.2f load %.1f -> %.1f kernel %.0f raw %.0f runs %.2f user %.0f sys %.0f lost %d of %d ready %v parts %v\n", c.name, r.speed/f.speed, f.load, r.load, r.kernel, r.raw, r.runs, r.user, r.system, r.lost, r.rows, r.ready, r.parts)
+}
+
+// run is the bench or, as a child of it, one of its other processes.
+func run(args []string) error {
+	if len(args) > 0 {
+		switch args[0] {
+		case "load":
+			return runLoad()
+		case "hold":
+			return runHold(args[1:])
+		case "inside":
+			return runInside(args[1:])
 		}
 	}
+	// The bench has a network namespace of its own, so that nothing it does shows outside.
+	cmd := exec.Command("/proc/self/exe", append([]string{"inside"}, args...)...)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET, Pdeathsig: syscall.SIGKILL}
+	err := cmd.Run()
+	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) {
+		os.Exit(exit.ExitCode())
+	}
+	if err != nil {
+		return fmt.Errorf("make a network namespace (needs root): %w", err)
+	}
+	return nil
+}
+
+type options struct {
+	finwait string
+	rounds  int
+	conns   int
+	quick   bool
+	page    string
+}
+
+func runInside(args []string) error {
+	var o options
+	fs := flag.NewFlagSet("bench", flag.ExitOnError)
+	fs.StringVar(&o.finwait, "finwait", "./finwait", "the program to measure")
+	fs.IntVar(&o.rounds, "rounds", 5, "rounds; each contender has one turn in each")
+	fs.IntVar(&o.conns, "conns", 30_000, "connections of one turn")
+	fs.BoolVar(&o.quick, "quick", false, "a minute's worth: smaller turns, finwait and tcpstates alone, sizes once")
+	fs.StringVar(&o.page, "page", "", "write the tables into this page, between its markers")
+	if err := fs.Parse(args); err != nil {
+		return err
+	}
+	if o.quick {
+		o.conns = min(o.conns, 6_000)
+	}
+	lo, err := netlink.LinkByName("lo")
+	if err == nil {
+		err = netlink.LinkSetUp(lo)
+	}
+	if err != nil {
+		return fmt.Errorf("raise loopback: %w", err)
+	}
+	dir, err := os.MkdirTemp("", "finwait-bench-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	var out strings.Builder
+	if err := measure(io.MultiWriter(os.Stdout, &out), os.Stderr, dir, &o); err != nil {
+		return err
+	}
+	if o.page == "" {
+		return nil
+	}
+	return writePage(o.page, out.String())
+}
+
+// measure takes all figures and prints the tables.
+func measure(out, progress io.Writer, dir string, o *options) error {
+	list, missing := contenders(o.finwait)
+	if len(list) == 0 || !list[0].ours {
+		return fmt.Errorf("no program at %s: make build", o.finwait)
+	}
+	if o.quick {
+		list = list[:min(2, len(list))]
+	}
+	fd := &field{dir: dir, conns: o.conns}
+	results, err := fd.rounds(list, o.rounds, progress)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintln(progress, "many sockets, many TIME_WAITs")
+	sockets, timeWaits, err := fd.sizes(&list[0], o, results.empty.median())
+	if err != nil {
+		return err
+	}
+	fmt.Fprintln(progress, "replay, report, decode to JSON")
+	off, err := fd.offline(&list[0], o.rounds)
+	if err != nil {
+		return err
+	}
+	ns, allocs, err := pipelineCost(o.rounds)
+	if err != nil {
+		return err
+	}
+	printMachine(out, o, missing)
+	printPeers(out, list, results)
+	printPrograms(out, results.of["finwait"])
+	printSizes(out, sockets, timeWaits)
+	printRest(out, off, ns, allocs)
+	return nil
 }

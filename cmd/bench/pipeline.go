@@ -6,7 +6,8 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
-	"testing"
+	"math"
+	"runtime"
 	"time"
 
 	"finwait/output/jsonl"
@@ -146,30 +147,29 @@ func (p *pipeline) warm() error {
 	return nil
 }
 
-// benchmarkPipeline measures ring records, one per iteration.
-func benchmarkPipeline(b *testing.B) {
+// pipelineCost is CPU ns, and allocations, per ring record.
+func pipelineCost(rounds int) (ns series, allocs float64, err error) {
 	p := newPipeline(io.Discard)
 	if err := p.warm(); err != nil {
-		b.Fatal(err)
+		return nil, 0, err
 	}
-	b.ReportAllocs()
-	b.ResetTimer()
-	for range b.N/perConnection + 1 {
-		if err := p.connection(); err != nil {
-			b.Fatal(err)
+	const conns = 100_000
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	for range rounds {
+		began := processCPU()
+		for range conns {
+			if err := p.connection(); err != nil {
+				return nil, 0, err
+			}
 		}
+		ns.add(float64((processCPU() - began).Nanoseconds()) / (conns * perConnection))
 	}
-	b.StopTimer()
+	runtime.ReadMemStats(&after)
+	// The runtime allocates a little for itself.
+	allocs = math.Floor(float64(after.Mallocs-before.Mallocs)/float64(rounds*conns*perConnection)*1000) / 1000
 	if s := p.flow.Stats(); s.Unmatched+s.Duplicates+s.Evicted > 0 {
-		b.Fatalf("the records do not fit together: %+v", s)
+		return nil, 0, fmt.Errorf("the bench's ring records do not fit together: %+v", s)
 	}
-}
-
-// pipelineCost is ns and allocations per ring record.
-func pipelineCost() (ns, allocs float64, err error) {
-	r := testing.Benchmark(benchmarkPipeline)
-	if r.N == 0 {
-		return 0, 0, fmt.Errorf("benchmark of decode, flow and JSON failed")
-	}
-	return float64(r.T.Nanoseconds()) / float64(r.N), float64(r.MemAllocs) / float64(r.N), nil
+	return ns, allocs, nil
 }

@@ -23,10 +23,7 @@ type field struct {
 type figures struct {
 	speed  float64 // connections per second
 	load   float64 // CPU µs of the load per connection, its share of what runs in the kernel included
-	kernel float64 // ns in BPF programs per state change, the statistics' own cost taken off
-	raw    float64 // the same with it
-	parts  map[string]float64
-	runs   float64 // of programs, per state change
+	kernel kernelFigures
 	user   float64 // ns of the contender's user time per state change
 	system float64 // and of its system time
 	lost   int     // state changes, records or rows that are missing
@@ -34,15 +31,23 @@ type figures struct {
 	ready  time.Duration
 }
 
-// run starts a load, warms it up, and runs it with f around.
-func (fd *field) run(conns int, f func(run func() (outcome, error)) error) error {
+// kernelFigures are those of programs, per state change.
+type kernelFigures struct {
+	net   float64            // ns in BPF programs, what the statistics themselves take not counted
+	raw   float64            // ns with it
+	runs  float64            // of programs
+	parts map[string]float64 // net, of each program
+}
+
+// within starts a load, warms it up, calls f, and waits until nothing is left of the load.
+func within(f func(*arena) error) error {
 	a, err := newArena()
 	if err != nil {
 		return err
 	}
 	_, err = a.obey(order{Conns: warmUp})
 	if err == nil {
-		err = f(func() (outcome, error) { return a.obey(order{Conns: conns}) })
+		err = f(a)
 	}
 	return errors.Join(err, a.close())
 }
@@ -52,8 +57,8 @@ const warmUp = 1000
 
 // free is the load without a tracer.
 func (fd *field) free() (r figures, err error) {
-	err = fd.run(fd.conns, func(run func() (outcome, error)) error {
-		done, err := run()
+	err = within(func(a *arena) error {
+		done, err := a.obey(order{Conns: fd.conns})
 		r.set(done)
 		return err
 	})
@@ -92,15 +97,15 @@ func (fd *field) both(t *tracing, r *figures, empty float64) error {
 	if err != nil {
 		return err
 	}
-	err = fd.run(fd.conns, func(run func() (outcome, error)) error {
-		done, err := run()
+	err = within(func(a *arena) error {
+		done, err := a.obey(order{Conns: fd.conns})
 		r.set(done)
 		return err
 	})
 	if err != nil {
 		return err
 	}
-	if err := fd.inKernel(t, r, empty); err != nil {
+	if r.kernel, err = fd.inKernel(t, empty); err != nil {
 		return err
 	}
 	usage, err := t.stop()
@@ -138,59 +143,75 @@ const pieces = 15
 
 // inKernel measures what programs take each time that a socket's state changes. The end of
 // every TIME_WAIT is in it: it comes when the load's namespace ends.
-func (fd *field) inKernel(t *tracing, r *figures, empty float64) error {
+func (fd *field) inKernel(t *tracing, empty float64) (k kernelFigures, err error) {
 	stats, err := ebpf.EnableStats(unix.BPF_STATS_RUN_TIME)
 	if err != nil {
-		return fmt.Errorf("turn BPF statistics on: %w", err)
+		return k, fmt.Errorf("turn BPF statistics on: %w", err)
 	}
 	defer stats.Close()
-	var raw, runs series
-	parts := map[string]*series{}
 	var last programs
-	err = fd.run(fd.conns/2/pieces, func(run func() (outcome, error)) error {
-		for range pieces {
-			before, err := t.programs()
-			if err != nil {
-				return err
-			}
-			if _, err := run(); err != nil {
-				return err
-			}
-			if last, err = t.programs(); err != nil {
-				return err
-			}
-			diff := last.since(before)
-			n := float64(diff.state(t.state).runs)
-			sum := diff.total()
-			raw.add(float64(sum.time) / n)
-			runs.add(float64(sum.runs) / n)
-			for _, p := range diff {
-				if parts[p.name] == nil {
-					parts[p.name] = &series{}
-				}
-				parts[p.name].add((float64(p.time) - empty*float64(p.runs)) / n)
-			}
-		}
-		return nil
+	conns := fd.conns / 2 / pieces
+	err = within(func(a *arena) error {
+		k, last, err = t.pieces(a, conns, empty)
+		return err
 	})
 	if err != nil {
-		return err
+		return k, err
 	}
 	after, err := t.programs()
 	if err != nil {
-		return err
+		return k, err
 	}
-	ends := after.since(last)
-	n := float64((fd.conns/2 + warmUp) * changes)
-	r.raw, r.runs = raw.median(), runs.median()
-	r.parts = map[string]float64{}
-	for _, p := range ends {
-		r.raw += float64(p.time) / n
-		r.runs += float64(p.runs) / n
-		r.parts[p.name] = parts[p.name].median() + (float64(p.time)-empty*float64(p.runs))/n
-		r.kernel += r.parts[p.name]
+	n := float64((conns*pieces + warmUp) * changes)
+	for _, p := range after.since(last) {
+		k.add(p, n, empty)
 	}
-	return nil
+	return k, nil
+}
+
+// pieces runs the load in pieces and returns the median piece, and the programs at the end.
+func (t *tracing) pieces(a *arena, conns int, empty float64) (k kernelFigures, last programs, err error) {
+	var raw, runs series
+	parts := map[string]*series{}
+	for range pieces {
+		before, err := t.programs()
+		if err != nil {
+			return k, nil, err
+		}
+		if _, err := a.obey(order{Conns: conns}); err != nil {
+			return k, nil, err
+		}
+		if last, err = t.programs(); err != nil {
+			return k, nil, err
+		}
+		diff := last.since(before)
+		n := float64(diff.state(t.state).runs)
+		one := kernelFigures{parts: map[string]float64{}}
+		for _, p := range diff {
+			one.add(p, n, empty)
+			if parts[p.name] == nil {
+				parts[p.name] = &series{}
+			}
+			parts[p.name].add(one.parts[p.name])
+		}
+		raw.add(one.raw)
+		runs.add(one.runs)
+	}
+	k = kernelFigures{raw: raw.median(), runs: runs.median(), parts: map[string]float64{}}
+	for name, s := range parts {
+		k.parts[name] = s.median()
+		k.net += s.median()
+	}
+	return k, last, nil
+}
+
+// add counts what a program took, over n state changes.
+func (k *kernelFigures) add(p program, n, empty float64) {
+	net := (float64(p.time) - empty*float64(p.runs)) / n
+	k.raw += float64(p.time) / n
+	k.runs += float64(p.runs) / n
+	k.net += net
+	k.parts[p.name] += net
 }
 
 // lost adds up what our own last record says is missing.

@@ -184,7 +184,8 @@ func (t *tracing) programs() (list programs, err error) {
 	return list, err
 }
 
-// mapBytes is the kernel's memory for the contender's maps.
+// mapBytes is the kernel's memory for the contender's maps, but for the ring: that is
+// mapped, and so part of what is resident.
 func (t *tracing) mapBytes() (total int64, err error) {
 	seen := map[string]bool{}
 	err = t.descriptors(func(info map[string]string) error {
@@ -193,6 +194,9 @@ func (t *tracing) mapBytes() (total int64, err error) {
 			return nil
 		}
 		seen[id] = true
+		if info["map_type"] == strconv.Itoa(int(ebpf.RingBuf)) {
+			return nil
+		}
 		n, err := strconv.ParseInt(info["memlock"], 10, 64)
 		total += n
 		return err

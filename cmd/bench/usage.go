@@ -40,17 +40,18 @@ func readStat(pid int) (s stat, err error) {
 	return s, nil
 }
 
-// resident is a process's memory, in bytes.
+// resident is a process's memory, in bytes. It is the proportional set size: the ring is
+// mapped twice, one copy behind the other, and would count twice.
 func resident(pid int) (int64, error) {
-	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/smaps_rollup", pid))
 	if err != nil {
 		return 0, err
 	}
 	for line := range strings.Lines(string(raw)) {
-		if rest, ok := strings.CutPrefix(line, "VmRSS:"); ok {
+		if rest, ok := strings.CutPrefix(line, "Pss:"); ok {
 			kib, err := strconv.ParseInt(strings.TrimSuffix(strings.TrimSpace(rest), " kB"), 10, 64)
 			return kib << 10, err
 		}
 	}
-	return 0, fmt.Errorf("read /proc/%d/status: no VmRSS", pid)
+	return 0, fmt.Errorf("read /proc/%d/smaps_rollup: no Pss", pid)
 }

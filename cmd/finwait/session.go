@@ -22,11 +22,12 @@ type session struct {
 	began   int64
 	now     int64
 	evicted uint64
+	thrift  *thrift
 }
 
 // newSession is for a trace that began with start; out is called a few dozen times a second.
 func newSession(v *view, t *tracer.Tracer, start *event.Start, opt flow.Options, f tracer.Filter, out func(int64) error) *session {
-	x := &session{stream: v.stream(), out: out, began: start.KTime, now: start.KTime, seed: t.Seed().Readings}
+	x := &session{stream: v.stream(), thrift: newThrift(), out: out, began: start.KTime, now: start.KTime, seed: t.Seed().Readings}
 	x.audit = newAudit(x.seed, f)
 	opt.Tick, opt.Counter = start.Tick, x.audit
 	x.flow = flow.New(x.stream, onThisKernel(t, opt))
@@ -46,6 +47,7 @@ func (x *session) Sample(s *event.Sample) error { return x.flow.Sample(s) }
 // Advance hands on what is settled and flushes the output.
 func (x *session) Advance(ktime int64) error {
 	x.now = ktime
+	x.thrift.advance(ktime)
 	if err := x.flow.Advance(ktime); err != nil {
 		return err
 	}

@@ -17,21 +17,18 @@ type conn struct {
 	closed int64 // ktime of the full socket's CLOSE; 0 before that
 
 	// What the kernel last said of the owner, and the last that a verdict has used.
-	owner  *event.Process
-	next   *event.Process // seen in the window, not yet due
-	peer   *event.Process // the other end's, once it has been seen
-	cgroup uint64
+	owner *event.Process
+	next  *event.Process // seen in the window, not yet due
+	peer  *event.Process // the other end's, once it has been seen
 
 	bytesSent, bytesReceived int64
 
 	mini *mini // room, or nil
 	room mini
 
-	// Of the index: what has the same hash, and when c was added.
-	older, newer *conn
-	hash, added  uint64
+	older, newer *conn // in the index: what has the same hash
 
-	lives uint32 // how many connections this memory has been, for those that remember it
+	lives uint16 // how many connections this memory has been, for those that remember it
 
 	family      uint8
 	role        event.Role
@@ -54,7 +51,8 @@ type mini struct {
 	entered  int64  // ktime of TIME_WAIT; 0 unknown
 	expires  uint64 // jiffies, as last seen; 0 unknown
 	due      int64  // ktime by which the timer has fired for certain
-	restarts int
+	restarts int32
+	listed   bool        // in Flow.minis
 	state    event.State // FinWait2 or TimeWait
 	inferred bool
 	unproven bool // what happened last was told by a segment's ends alone; the timer will prove it

@@ -17,7 +17,8 @@ func (f *Flow) Doubts() []Doubt {
 		if c.mini != nil {
 			d.Sock = c.mini.sock
 		}
-		if d.Sock != 0 && d.Cookie != 0 {
+		// A number that finwait has given (before 5.12) is not in the kernel to be found.
+		if d.Sock != 0 && d.Cookie != 0 && d.Cookie>>63 == 0 {
 			list = append(list, d)
 		}
 	})
@@ -34,7 +35,7 @@ func (f *Flow) Ended(d Doubt, ktime int64) error {
 	c := f.minis[d.Sock]
 	if c == nil || c.cookie != d.Cookie {
 		c = f.conns[d.Cookie]
-		if c == nil || c.mini != nil || c.sock != d.Sock {
+		if c == nil || c.mini != nil && c.mini.sock != d.Sock || c.mini == nil && c.sock != d.Sock {
 			return nil
 		}
 	}
@@ -53,7 +54,7 @@ func (f *Flow) lostEnd(c *conn, ktime int64) error {
 	if c.mini != nil {
 		t.Old = c.mini.state
 		if t.Old == event.TimeWait {
-			t.TimeWait = &event.TimeWaitInfo{Duration: event.Unknown, End: event.EndUnknown, Restarts: c.mini.restarts, Late: event.Unknown}
+			t.TimeWait = &event.TimeWaitInfo{Duration: event.Unknown, End: event.EndUnknown, Restarts: int(c.mini.restarts), Late: event.Unknown}
 		} else {
 			t.Orphan = event.EndUnknown
 		}

@@ -77,7 +77,7 @@ type Flow struct {
 	out     Handler
 	window  window
 	conns   map[uint64]*conn // by key
-	minis   map[uint64]*conn // by the address of the mini-socket
+	minis   map[uint64]*conn // by the address of the mini-socket: those that conns does not find
 	tuples  index
 	ends    ends // of the mini-sockets; kept only where segments are nameless
 	procs   processes
@@ -188,13 +188,18 @@ func (f *Flow) find(s *event.Sample) *conn {
 		}
 		return c
 	}
+	var c *conn
+	if s.Cookie != 0 {
+		if c = f.byKey(s.Cookie); c != nil && c.mini != nil && c.mini.sock == s.Sock && c.tuple == s.Tuple && c.netns == s.NetNS {
+			return c
+		}
+	}
 	if c := f.minis[s.Sock]; c != nil && c.tuple == s.Tuple && c.netns == s.NetNS {
 		return c
 	}
 	if s.Cookie == 0 {
 		return f.tuples.closing(&s.Tuple, s.NetNS)
 	}
-	c := f.byKey(s.Cookie)
 	if c != nil && c.mini != nil && c.mini.sock != s.Sock {
 		return nil // the connection before, or after, this one
 	}
@@ -246,22 +251,31 @@ func (f *Flow) byKey(key uint64) *conn {
 }
 
 // replace puts a mini-socket in the place of the full one.
-func (f *Flow) replace(c *conn, m mini) {
-	if other := f.minis[m.sock]; other != nil && other != c {
-		f.forget(other) // its end was lost: two cannot have one address
-		f.stats.Evicted++
-	}
+func (f *Flow) replace(c *conn, s *event.Sample, m mini) {
 	if c.mini == nil {
 		f.stats.TimeWaits++
-	} else {
+	} else if c.mini.listed {
 		delete(f.minis, c.mini.sock)
 	}
 	c.room, c.mini = m, &c.room
-	f.minis[m.sock] = c
+	// Where ends that were lost are noticed in time, the key is enough.
+	if c.key == 0 || c.key != s.Cookie || !f.opt.SegmentsSeen || f.opt.NamelessSegments {
+		f.list(c)
+	}
 	if f.opt.NamelessSegments {
 		f.ends.remove(c)
 		f.ends.add(c)
 	}
+}
+
+// list makes a mini-socket known by its address.
+func (f *Flow) list(c *conn) {
+	if other := f.minis[c.mini.sock]; other != nil && other != c {
+		f.forget(other) // its end was lost: two cannot have one address
+		f.stats.Evicted++
+	}
+	c.mini.listed = true
+	f.minis[c.mini.sock] = c
 }
 
 // reopen begins another connection of the same socket: its descriptor outlived the first
@@ -284,6 +298,9 @@ func (f *Flow) leave(c *conn) {
 	delete(f.conns, c.key)
 	f.tuples.remove(c)
 	c.key = 0
+	if !c.mini.listed {
+		f.list(c)
+	}
 }
 
 // each calls fn with every connection, in no order.
@@ -313,8 +330,9 @@ func (f *Flow) evict() {
 
 func (f *Flow) forget(c *conn) {
 	if c.mini != nil {
-		delete(f.minis, c.mini.sock)
-		c.mini = nil
+		if c.mini.listed {
+			delete(f.minis, c.mini.sock)
+		}
 		f.stats.TimeWaits--
 	}
 	f.tuples.remove(c)
@@ -402,7 +420,7 @@ func (f *Flow) transition(s *event.Sample) error {
 	if c.state == event.StateUnknown && f.lossy && !c.existed && midway(s.Old) {
 		c.incomplete = true
 	}
-	c.role, c.cgroup, c.sock = s.Role, s.Cgroup, s.Sock
+	c.role, c.sock = s.Role, s.Sock
 	if s.Has(event.FlagOwner) {
 		c.owner, c.attribution = f.procs.intern(s), s.Attribution
 	} else {

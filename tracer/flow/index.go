@@ -20,7 +20,6 @@ func isLoopback(a [16]byte) bool { return netip.AddrFrom16(a).Unmap().IsLoopback
 type index struct {
 	seed  uint64           // unknown to whoever chooses addresses and ports
 	rings map[uint64]*conn // the newest of each; in a ring, newer ones come first
-	added uint64
 }
 
 func (x *index) hash(t *event.Tuple) uint64 {
@@ -39,27 +38,26 @@ func fold(a, b uint64) uint64 {
 }
 
 func (x *index) add(c *conn) {
-	x.added++
-	c.added, c.hash = x.added, x.hash(&c.tuple)
-	first := x.rings[c.hash]
+	hash := x.hash(&c.tuple)
+	first := x.rings[hash]
 	if first == nil {
 		c.older, c.newer = c, c
 	} else {
 		c.older, c.newer = first, first.newer
 		c.older.newer, c.newer.older = c, c
 	}
-	x.rings[c.hash] = c
+	x.rings[hash] = c
 }
 
 func (x *index) remove(c *conn) {
-	switch {
-	case c.older == nil:
+	if c.older == nil {
 		return // not there
-	case c.older == c:
-		delete(x.rings, c.hash)
-	default:
-		if x.rings[c.hash] == c {
-			x.rings[c.hash] = c.older
+	}
+	if hash := x.hash(&c.tuple); c.older == c {
+		delete(x.rings, hash)
+	} else {
+		if x.rings[hash] == c {
+			x.rings[hash] = c.older
 		}
 		c.older.newer, c.newer.older = c.newer, c.older
 	}
@@ -95,21 +93,32 @@ func (x *index) peer(c *conn) *conn {
 	}
 	loopback, mirrored := isLoopback(c.tuple.Peer), c.tuple.Reverse()
 	var found *conn
+	n, alike := 0, false
 	for p := c; ; {
 		if p.tuple == mirrored {
-			switch {
-			case !loopback && found != nil:
-				return nil
-			case !loopback, p.netns == c.netns && (found == nil || found.added < p.added):
+			if !loopback || p.netns == c.netns {
+				n++
 				found = p
 			}
-		} else if !loopback && p != c && p.tuple == c.tuple {
-			return nil
+		} else if p != c && p.tuple == c.tuple {
+			alike = true
 		}
 		if p = p.older; p == c {
-			return found
+			break
 		}
 	}
+	switch {
+	case n == 1 && (loopback || !alike):
+		return found
+	case n == 0 || !loopback:
+		return nil
+	}
+	// Within one namespace they are of one time each: the newest.
+	p := x.rings[x.hash(&c.tuple)]
+	for p.tuple != mirrored || p.netns != c.netns {
+		p = p.older
+	}
+	return p
 }
 
 // ends finds mini-sockets by their 4-tuple alone.

@@ -76,7 +76,7 @@ func (f *Flow) fin(s *event.Sample) error {
 }
 
 func (f *Flow) born(c *conn, s *event.Sample) error {
-	f.replace(c, mini{state: s.New, sock: s.Sock, expires: s.Expires, due: f.due(s)})
+	f.replace(c, s, mini{state: s.New, sock: s.Sock, expires: s.Expires, due: f.due(s)})
 	f.stats.Born++
 	if !f.opt.CountsAtExpiry {
 		f.count(s, event.CounterTW, true)
@@ -195,7 +195,7 @@ func (f *Flow) seen(s *event.Sample) {
 	if s.Has(event.FlagTimestamps) {
 		c.timestamps = 1
 	}
-	f.replace(c, mini{state: s.New, sock: s.Sock, expires: s.Expires, due: f.due(s)})
+	f.replace(c, s, mini{state: s.New, sock: s.Sock, expires: s.Expires, due: f.due(s)})
 	if s.New == event.TimeWait {
 		c.mini.entered = f.armedAt(s)
 		c.since = c.mini.entered
@@ -219,7 +219,7 @@ func (f *Flow) dead(s *event.Sample) error {
 		c = f.open(s)
 		c.gone, c.incomplete = true, true
 		if c.mini == nil {
-			f.replace(c, mini{state: s.New, sock: s.Sock})
+			f.replace(c, s, mini{state: s.New, sock: s.Sock})
 		}
 	}
 	switch s.Reason {
@@ -286,7 +286,7 @@ func (f *Flow) end(c *conn, s *event.Sample, why event.Reason) error {
 	t.Duration = span(c.since, s.KTime)
 	if m.state == event.TimeWait {
 		f.info = event.TimeWaitInfo{
-			Duration: span(m.entered, s.KTime), End: reason, Restarts: m.restarts, Late: event.Unknown, Inferred: m.inferred,
+			Duration: span(m.entered, s.KTime), End: reason, Restarts: int(m.restarts), Late: event.Unknown, Inferred: m.inferred,
 		}
 		if reason == event.EndExpired && s.Expires != 0 {
 			f.info.Late = time.Duration(int64(s.Jiffies)-int64(s.Expires)) * f.opt.Tick
@@ -328,7 +328,7 @@ func (f *Flow) OpenTimeWaits(ktime int64, fn func(*event.Transition) error) erro
 		t.Duration = span(c.since, ktime)
 		if c.mini.state == event.TimeWait {
 			t.TimeWait = &event.TimeWaitInfo{
-				Duration: span(c.mini.entered, ktime), End: event.EndOpen, Restarts: c.mini.restarts, Late: event.Unknown, Inferred: c.mini.inferred,
+				Duration: span(c.mini.entered, ktime), End: event.EndOpen, Restarts: int(c.mini.restarts), Late: event.Unknown, Inferred: c.mini.inferred,
 			}
 		} else {
 			t.Orphan = event.EndOpen

@@ -23,7 +23,7 @@ type window struct {
 type due struct {
 	event.Sample
 	conn  *conn
-	lives uint32 // of conn, then
+	lives uint16 // of conn, then
 }
 
 // keyGroups must be a power of two, and large against the clues of a busy moment.
@@ -31,8 +31,8 @@ const keyGroups = 4096
 
 func group(key uint64) uint64 { return key * 0x9e3779b97f4a7c15 >> 52 % keyGroups }
 
-// maxIdle is how much room a burst may leave behind, in samples: 10 MB.
-const maxIdle = 32768
+// maxIdle is how much room a burst may leave behind, in samples: some 3 MB.
+const maxIdle = 8192
 
 func (w *window) push(s *event.Sample, c *conn) {
 	if s.Kind == event.KindMiniSeen || s.Kind == event.KindSockSeen {
