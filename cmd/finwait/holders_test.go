@@ -40,8 +40,8 @@ func socketsOf(t *testing.T, lab *workload.Lab, args ...string) (list []socketLi
 	return list
 }
 
-// TestSockets: connections that are older than finwait, by state, holder and age.
-func TestSockets(t *testing.T) {
+// TestFeatureSockets: connections that are older than finwait, by state, holder and age.
+func TestFeatureSockets(t *testing.T) {
 	s := newStage(t)
 	client, leaky := s.actor("client"), s.actor("leaky")
 	listener := leaky.do(order{Op: "listen", Addr: loopback})
