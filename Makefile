@@ -85,7 +85,7 @@ kills:
 
 # What people really have, with the servers that they have it with; docs/cases is made of it. CASES=-update writes
 # the pages anew.
-CASES_PACKAGES := nginx haproxy tomcat10 apache2-utils curl jq iproute2 procps podman crun netavark iptables
+CASES_PACKAGES := nginx haproxy tomcat10 apache2-utils curl jq iproute2 procps podman crun netavark iptables conntrack libbpf-tools net-tools
 
 .PHONY: cases
 cases:

@@ -68,6 +68,7 @@ port and are not counted, also where the server listens inside the range.`,
 	f.registerNetwork(fs)
 	fs.DurationVarP(&f.interval, "interval", "i", time.Second, "time between the looks; 0 looks once, and shows no rates")
 	fs.BoolVar(&f.watch, "watch", false, "go on until Ctrl-C, one table for each interval")
+	fs.DurationVarP(&f.duration, "duration", "d", 0, "stop --watch after this long, such as 30s")
 	fs.BoolVar(&f.noHeader, "no-header", false, "no heading over the table")
 	registerTypes(fs, &f.btf)
 	f.registerColor(fs)
@@ -106,6 +107,11 @@ func runBudget(ctx context.Context, w, stderr io.Writer, f budgetFlags) error {
 		return err
 	}
 	defer l.Close()
+	if f.watch && f.duration > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, f.duration)
+		defer cancel()
+	}
 	var before *event.Look
 	for {
 		now, err := l.look()

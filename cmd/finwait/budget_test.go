@@ -264,9 +264,9 @@ func (p *purse) spend(addr string, listener int) (n int) {
 
 const web, inRange = "127.0.0.1:8090", "127.0.0.1:40003"
 
-// TestBudget makes connections in every state: the figures are those that were made, those that
+// TestFeatureBudget makes connections in every state: the figures are those that were made, those that
 // /proc/net/tcp shows, and what is left is what connect() then gets, to the last port.
-func TestBudget(t *testing.T) {
+func TestFeatureBudget(t *testing.T) {
 	p := newPurse(t)
 	listener := p.bind(web, 100)
 	inside := p.bind(inRange, 0) // a server inside the range, with a backlog of 0
@@ -335,8 +335,8 @@ func TestBudget(t *testing.T) {
 	}
 }
 
-// TestBudgetReuse: what tcp_tw_reuse lets connect() take over is left, and nothing else.
-func TestBudgetReuse(t *testing.T) {
+// TestFeatureBudgetReuse: what tcp_tw_reuse lets connect() take over is left, and nothing else.
+func TestFeatureBudgetReuse(t *testing.T) {
 	p := newPurse(t)
 	listener := p.bind(web, 100)
 	p.sysctl("tcp_timestamps", "0")
@@ -360,8 +360,8 @@ func TestBudgetReuse(t *testing.T) {
 	}
 }
 
-// TestBudgetRate: between two looks, what came, what went, and what came and went.
-func TestBudgetRate(t *testing.T) {
+// TestFeatureBudgetRate: between two looks, what came, what went, and what came and went.
+func TestFeatureBudgetRate(t *testing.T) {
 	p := newPurse(t)
 	listener := p.bind(web, 100)
 	reset := func(fd int) {

@@ -5,6 +5,7 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -40,8 +41,8 @@ func socketsOf(t *testing.T, lab *workload.Lab, args ...string) (list []socketLi
 	return list
 }
 
-// TestSockets: connections that are older than finwait, by state, holder and age.
-func TestSockets(t *testing.T) {
+// TestFeatureSockets: connections that are older than finwait, by state, holder and age.
+func TestFeatureSockets(t *testing.T) {
 	s := newStage(t)
 	client, leaky := s.actor("client"), s.actor("leaky")
 	listener := leaky.do(order{Op: "listen", Addr: loopback})
@@ -145,4 +146,24 @@ func TestSocketsEnds(t *testing.T) {
 		newProgram(t, append([]string{"sockets"}, args...)...).start().exits(exitUsage)
 	}
 	newProgram(t, "sockets").as().start().exits(exitPrivilege)
+}
+
+// TestWatch: one table after the other, until Ctrl-C.
+func TestWatch(t *testing.T) {
+	p := newPurse(t)
+	listener := p.bind(web, 10)
+	p.connect(web, listener)
+	for _, command := range []string{"budget", "sockets"} {
+		run := newProgram(t, command, "--netns", inode(p.lab), "--watch", "-i", "20ms").start()
+		run.await("at the third table", func() bool { return strings.Count(run.out.String(), "LOCAL") >= 3 })
+		run.signal(os.Interrupt).exits(exitDone)
+		if n := strings.Count(run.out.String(), web); n < 3 {
+			t.Errorf("%s --watch: %s is in %d tables:\n%s", command, web, n, run.out.String())
+		}
+		newProgram(t, command, "--netns", inode(p.lab), "--watch", "-i", "20ms", "-d", "50ms").start().exits(exitDone)
+	}
+	// A second look finds the connection where the first one did.
+	run := newProgram(t, "sockets", "--netns", inode(p.lab), "--watch", "-i", "20ms", "--older", "40ms", "-o", "json").start()
+	run.await("at an older socket", func() bool { return strings.Contains(run.out.String(), "ESTABLISHED") })
+	run.signal(os.Interrupt).exits(exitDone)
 }

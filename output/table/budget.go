@@ -193,7 +193,11 @@ func BudgetNotes(b *event.Budget) (notes []string) {
 			}
 			with = append(with, fmt.Sprintf("%s (%d)", to, s.Ports))
 		}
-		say("%d of its ports are used towards other peers too, and cost nothing there: %s", b.Shared, strings.Join(with, ", "))
+		line := fmt.Sprintf("%d of its ports are used towards other peers too, and cost nothing there", b.Shared)
+		if len(with) > 0 {
+			line += ": " + strings.Join(with, ", ")
+		}
+		notes = append(notes, line)
 	}
 	if n := b.States[event.TimeWait]; n > 0 {
 		line := fmt.Sprintf("the next port comes back in %s, the last in %s", span(b.NextBack), span(b.LastBack))

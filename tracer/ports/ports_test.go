@@ -3,6 +3,7 @@
 package ports
 
 import (
+	"fmt"
 	"net/netip"
 	"testing"
 	"time"
@@ -217,6 +218,23 @@ func TestBudgetShared(t *testing.T) {
 	same := cmp.Comparer(func(a, b netip.Addr) bool { return a == b })
 	if diff := cmp.Diff(list[0].SharedWith, want, same, cmp.Comparer(func(a, b netip.AddrPort) bool { return a == b })); diff != "" {
 		t.Errorf("(-is +want):\n%s", diff)
+	}
+}
+
+// TestBudgetCrowded: where a port goes to very many peers, none of them is named.
+func TestBudgetCrowded(t *testing.T) {
+	h := newHost()
+	for i := range crowded + 1 {
+		h.see(event.Established, here+"40000", fmt.Sprintf("10.0.1.%d:80", i), 0)
+	}
+	list, _ := Budgets(nil, &h.Look)
+	for _, b := range list {
+		if b.Shared != 1 || len(b.SharedWith) != 0 {
+			t.Fatalf("%d shared, with %v", b.Shared, b.SharedWith)
+		}
+	}
+	if len(list) != crowded+1 {
+		t.Errorf("%d budgets", len(list))
 	}
 }
 

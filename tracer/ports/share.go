@@ -9,8 +9,13 @@ import (
 	"finwait/tracer/event"
 )
 
-// maxSharedWith is how many other destinations a budget names.
-const maxSharedWith = 8
+const (
+	// maxSharedWith is how many other destinations a budget names.
+	maxSharedWith = 8
+	// crowded is how many destinations a port may go to and still be asked which: a
+	// crawler's few ports go to thousands, each of which shares with all others.
+	crowded = 64
+)
 
 // port is a local port of a network namespace.
 type port struct {
@@ -38,6 +43,9 @@ func (b *budget) share(all map[port][]*budget) {
 		users := all[port{b.key.netns, p}]
 		if len(users) > 1 {
 			b.Shared++
+		}
+		if len(users) > crowded {
+			continue
 		}
 		for _, other := range users {
 			if other != b {

@@ -80,9 +80,14 @@ func init() {
 	clients["service"] = serve
 }
 
-// serve answers each line, until its peer is gone, and says in the end how the connections have ended.
+// serve answers each line, until its peer is gone or says goodbye, and says in the end how the
+// connections have ended.
 func serve() error {
-	l, err := net.Listen("tcp4", ":7000")
+	port := "7000"
+	if len(os.Args) > 1 {
+		port = os.Args[1]
+	}
+	l, err := net.Listen("tcp4", ":"+port)
 	if err != nil {
 		return err
 	}
@@ -107,6 +112,9 @@ func serve() error {
 			lines := bufio.NewScanner(conn)
 			for lines.Scan() {
 				fmt.Fprintln(conn, "yes")
+				if lines.Text() == "goodbye" {
+					break // the service closes first
+				}
 			}
 			end := "end of file"
 			var errno syscall.Errno
@@ -173,12 +181,7 @@ func TestProber(t *testing.T) {
 		r.service = shown{host: service, line: "cat service.log", out: n.read(s.log)}
 		fmt.Sscanf(field(r.service.out, 1), "%d", &r.serviceResets)
 		r.failed = len(r.trace.failures)
-		r.timeWaits = r.trace.timeWaits()
-		for i := range r.trace.rows {
-			if w := r.trace.rows[i].TimeWait; w != nil && w.End == event.EndReusedByConnect {
-				r.reused++
-			}
-		}
+		r.timeWaits, r.reused = r.trace.timeWaits(), r.trace.reused()
 		r.resets = len(beyond.first(func(row *event.Transition) bool { return row.Method == event.MethodRst }))
 		prober.agree(name+": TIME_WAITs, by the kernel", r.timeWaits, r.born)
 		prober.agree(name+": taken over by connect(), by the kernel", r.reused, r.recycled)
