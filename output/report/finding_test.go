@@ -193,6 +193,29 @@ func TestCrossed(t *testing.T) {
 	}
 }
 
+// TestReuseAdvice: what the trace knows of timestamps is not left to the reader to find out.
+func TestReuseAdvice(t *testing.T) {
+	has := func(list []string, what string) bool {
+		return slices.ContainsFunc(list, func(s string) bool { return strings.Contains(s, what) })
+	}
+	f := exhausted().report(t).Findings[0]
+	if !has(f.Change, "connections to this peer have them") || has(f.Not, "tcp_tw_reuse") {
+		t.Errorf("with timestamps: %+v", f)
+	}
+	w := withoutTimestamps("2")
+	w.refuse(time.Minute, api, "10.0.3.7:8080")
+	f = w.report(t).Findings[0]
+	if has(f.Change, "tcp_tw_reuse") || !has(f.Not, "do not negotiate") {
+		t.Errorf("without timestamps: %+v", f)
+	}
+	w = newWorld(time.Minute)
+	w.refuse(time.Second, api, "10.0.3.7:8080")
+	f = w.report(t).Findings[0]
+	if !has(f.Change, "If the peer negotiates TCP timestamps") {
+		t.Errorf("not known: %+v", f)
+	}
+}
+
 // TestReuseLasts: a port range that is full is no trouble where connect() takes ports over from
 // TIME_WAIT, unless they are asked for faster than it may.
 func TestReuseLasts(t *testing.T) {
