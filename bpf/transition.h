@@ -281,6 +281,9 @@ static __always_inline void step(struct sock *sk, int old, int new)
 {
 	__u64 now;
 
+	/* Whoever asks for one namespace has all the room for it: no other one fills `socks`. */
+	if (filter_netns && READ(READ(sk, __sk_common.skc_net.net), ns.inum) != filter_netns)
+		return;
 	if (old == new) {
 		on_closed(sk, new);
 		return;

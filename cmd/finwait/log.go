@@ -34,7 +34,7 @@ func logStart(log zerolog.Logger, t *tracer.Tracer) {
 	log.Info().
 		Str("time_wait_probe", t.Probe().String()).
 		Int("existing_sockets", seed.Sockets).Int("existing_time_waits", seed.TimeWaits).
-		Dur("attached_in", t.AttachTime()).
+		Stringer("attached_in", t.AttachTime().Round(time.Millisecond)).
 		Msg("tracing")
 	if err := t.FentryError(); err != nil {
 		log.Debug().Err(err).Msg("the fentry probe cannot be used here; the timer probe is exact where it says so")

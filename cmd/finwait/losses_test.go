@@ -7,6 +7,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -237,6 +238,35 @@ func TestMapFull(t *testing.T) {
 		t.Errorf("%d steps were made by a call, %d of them have a process; all should", calls, named)
 	}
 	t.Logf("%d map_full; %d rows, %d wrong; %d calls, all named", c.Lost[event.LossMapFull], len(r.rows), wrong, calls)
+}
+
+// TestMapElsewhere: other namespaces' sockets take no room in a trace of one namespace.
+func TestMapElsewhere(t *testing.T) {
+	lab, ctx := newLab(t, workload.Options{})
+	busy, _ := newLab(t, workload.Options{Workers: 12})
+	// Room for the lab's own sockets, and not for a storm's.
+	r := traceLab(t, ctx, lab, tracer.Options{MaxSockets: 8})
+	if _, err := busy.Storm(ctx, 2000); err != nil {
+		t.Fatal(err)
+	}
+	ledger, err := lab.Run(ctx, workload.ClientFirst)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.settled(nil)
+	r.finish()
+	r.nothingLost()
+	side := ledger.Closes[0].Client
+	if len(r.rows) == 0 || !slices.ContainsFunc(r.rows, func(row event.Transition) bool {
+		return row.Local == side.Local && row.Closer == event.CloserLocal && int(row.Process.PID) == side.PID
+	}) {
+		t.Errorf("the lab's own close is not there: %+v", r.rows)
+	}
+	for _, row := range r.rows {
+		if row.NetNS != lab.NetNS() {
+			t.Errorf("a row of another namespace: %+v", row)
+		}
+	}
 }
 
 // TestProgramMapFull: the program says so, too.

@@ -172,12 +172,12 @@ func (v *view) idleFindings() (out []Finding) {
 			f.Examples = v.examples(g.examples[localIdle], noteSpan("idle for"))
 			if g.crossed > 0 {
 				f.Severity = Warning
-				f.Evidence = append(f.Evidence, fmt.Sprintf("%s of them a request came after this side's close(): it was answered with an RST.", on(g.crossed)))
+				f.Evidence = append(f.Evidence, fmt.Sprintf("Requests that came after this side's close(): %s. Each was answered with an RST.", Count(g.crossed)))
 				f.Examples = v.examples(g.examples[crossing], noteSpan("a request met the FIN after"))
 			}
 			if n := g.methods[event.MethodUnreadData]; n > 0 {
 				f.Severity = Warning
-				f.Evidence = append(f.Evidence, fmt.Sprintf("%s more were closed with data unread, and an RST: a request that came just before the close().", Count(n)))
+				f.Evidence = append(f.Evidence, fmt.Sprintf("Closed with data unread, and so an RST: %s. So ends a request that comes just before the close().", Count(n)))
 			}
 			c := v.choose(g)
 			c.closer = event.CloserLocal
@@ -186,14 +186,6 @@ func (v *view) idleFindings() (out []Finding) {
 		}
 	}
 	return out
-}
-
-// on begins a sentence about so many connections.
-func on(n uint64) string {
-	if n == 1 {
-		return "On one"
-	}
-	return "On " + Count(n)
 }
 
 func (v *view) peerShorter(g *group, t time.Duration, n uint64) Finding {
@@ -213,11 +205,11 @@ func (v *view) peerShorter(g *group, t time.Duration, n uint64) Finding {
 	}
 	f.Examples = v.examples(g.examples[peerIdle], noteSpan("idle for"))
 	if g.crossed > 0 {
-		f.Evidence = append(f.Evidence, fmt.Sprintf("%s of them this side sent a request all the same, which the peer answered with an RST: it failed.", on(g.crossed)))
+		f.Evidence = append(f.Evidence, fmt.Sprintf("Requests that this side sent all the same: %s. The peer answered each with an RST; it failed.", Count(g.crossed)))
 		f.Examples = v.examples(g.examples[crossing], noteSpan("a request met the FIN after"))
 	}
 	if n := g.methods[event.MethodRst]; n > 0 {
-		f.Evidence = append(f.Evidence, fmt.Sprintf("%s more were reset by the peer: so ends a request that comes just before the close().", Count(n)))
+		f.Evidence = append(f.Evidence, fmt.Sprintf("Reset by the peer: %s. So ends a request that comes just before its close().", Count(n)))
 	}
 	c := v.choose(g)
 	c.closer, c.method = event.CloserPeer, event.MethodFin

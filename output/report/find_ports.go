@@ -56,13 +56,11 @@ func (v *view) portFindings() (out []Finding) {
 			"Reuse connections: enlarge the idle pool, or switch keep-alive on, so that fewer are opened and closed. This removes the cause.",
 			fmt.Sprintf("Until then: more addresses or ports to spread over (each peer address and port, and each local address, has a range of its own), or a wider net.ipv4.ip_local_port_range%s.", nowRange(p)),
 		}
-		if r := v.setting(p.NetNS, "tcp_tw_reuse"); r == "0" || r == "2" {
-			f.Change = append(f.Change, "If the peer negotiates TCP timestamps: net.ipv4.tcp_tw_reuse=1 lets connect() take a port over after one second of TIME_WAIT. It is "+r+" now.")
-		}
 		f.Not = []string{
 			"Do not lower tcp_fin_timeout: it is for FIN_WAIT2 and does not shorten TIME_WAIT.",
 			"Do not lower tcp_max_tw_buckets or close with SO_LINGER 0: both give up the protection that TIME_WAIT is, the latter unsent data too.",
 		}
+		v.reuseAdvice(&f, p)
 		f.Replay = v.command(choice{
 			netns: p.NetNS, local: p.budget.tuple.LocalAddr().Addr(), peer: p.budget.tuple.PeerAddr().Addr(),
 			peerPort: p.budget.tuple.PeerPort,
@@ -70,6 +68,33 @@ func (v *view) portFindings() (out []Finding) {
 		out = append(out, f)
 	}
 	return out
+}
+
+// reuseAdvice says whether tcp_tw_reuse could help, as far as the trace knows.
+func (v *view) reuseAdvice(f *Finding, p *Ports) {
+	reuse := v.setting(p.NetNS, "tcp_tw_reuse")
+	if reuse != "0" && (reuse != "2" || p.budget.tuple.PeerAddr().Addr().IsLoopback()) {
+		return
+	}
+	const does = "net.ipv4.tcp_tw_reuse=1 lets connect() take a port over after one second of TIME_WAIT"
+	switch with, without := v.timestamps(p); {
+	case with > 0 && without == 0:
+		f.Change = append(f.Change, "Also until then: "+does+". It needs TCP timestamps, and connections to this peer have them. It is "+reuse+" now.")
+	case without > 0 && with == 0:
+		f.Not = append(f.Not, "Do not expect tcp_tw_reuse to help: connections to this peer do not negotiate the TCP timestamps that it needs.")
+	default:
+		f.Change = append(f.Change, "If the peer negotiates TCP timestamps: "+does+". It is "+reuse+" now.")
+	}
+}
+
+// timestamps counts the TIME_WAITs of a budget with and without TCP timestamps.
+func (v *view) timestamps(p *Ports) (with, without uint64) {
+	for _, g := range v.clients {
+		if g.peer == p.budget.tuple.Peer && g.port == p.budget.tuple.PeerPort && g.netns == p.NetNS {
+			with, without = with+g.timestamps[1], without+g.timestamps[0]
+		}
+	}
+	return with, without
 }
 
 // unexplained: connects failed though the trace shows most of the range free.

@@ -149,7 +149,7 @@ func perSecond(n uint64, d time.Duration) string {
 	rate := float64(n) / d.Seconds()
 	switch {
 	case rate >= 10:
-		return fmt.Sprintf("%.0f a second", rate)
+		return Count(int64(rate+0.5)) + " a second"
 	case rate >= 0.1:
 		return fmt.Sprintf("%.1f a second", rate)
 	}

@@ -173,8 +173,8 @@ func TestCrossed(t *testing.T) {
 	c.method, c.errno, c.idle = event.MethodRst, 104, 0
 	client.many(2, 0, time.Second, c)
 	f := client.report(t).Findings
-	if len(f) != 1 || f[0].ID != "pool-outlives-keepalive" || !slices.Contains(f[0].Evidence, "On 3 of them this side sent a request all the same, which the peer answered with an RST: it failed.") ||
-		!slices.Contains(f[0].Evidence, "2 more were reset by the peer: so ends a request that comes just before the close().") || len(f[0].Examples) != 3 {
+	if len(f) != 1 || f[0].ID != "pool-outlives-keepalive" || !slices.Contains(f[0].Evidence, "Requests that this side sent all the same: 3. The peer answered each with an RST; it failed.") ||
+		!slices.Contains(f[0].Evidence, "Reset by the peer: 2. So ends a request that comes just before its close().") || len(f[0].Examples) != 3 {
 		t.Errorf("the client: %+v", f)
 	}
 	server := shortServer(false)
@@ -187,9 +187,32 @@ func TestCrossed(t *testing.T) {
 	server.many(6, 0, time.Second, c)
 	f = server.report(t).Findings
 	if len(f) != 2 || f[0].ID != "keepalive-shorter-than-clients" || f[0].Severity != Warning ||
-		!slices.Contains(f[0].Evidence, "On one of them a request came after this side's close(): it was answered with an RST.") ||
+		!slices.Contains(f[0].Evidence, "Requests that came after this side's close(): 1. Each was answered with an RST.") ||
 		f[1].ID != "unread-data" || !strings.Contains(f[1].Change[0], "keep-alive timeout") {
 		t.Errorf("the server: %+v", f)
+	}
+}
+
+// TestReuseAdvice: what the trace knows of timestamps is not left to the reader to find out.
+func TestReuseAdvice(t *testing.T) {
+	has := func(list []string, what string) bool {
+		return slices.ContainsFunc(list, func(s string) bool { return strings.Contains(s, what) })
+	}
+	f := exhausted().report(t).Findings[0]
+	if !has(f.Change, "connections to this peer have them") || has(f.Not, "tcp_tw_reuse") {
+		t.Errorf("with timestamps: %+v", f)
+	}
+	w := withoutTimestamps("2")
+	w.refuse(time.Minute, api, "10.0.3.7:8080")
+	f = w.report(t).Findings[0]
+	if has(f.Change, "tcp_tw_reuse") || !has(f.Not, "do not negotiate") {
+		t.Errorf("without timestamps: %+v", f)
+	}
+	w = newWorld(time.Minute)
+	w.refuse(time.Second, api, "10.0.3.7:8080")
+	f = w.report(t).Findings[0]
+	if !has(f.Change, "If the peer negotiates TCP timestamps") {
+		t.Errorf("not known: %+v", f)
 	}
 }
 

@@ -13,6 +13,6 @@
 // the test makes the page again and compares it, numbers and times aside. So neither commands nor
 // words can go out of date; and what the numbers have to show is asserted.
 //
-// One file, one noun: network, host, server, nginx, tomcat, haproxy, client, finwait (the
-// program), trace, page.
+// One file, one noun: network, host, server, nginx, tomcat, haproxy, podman, finwait (the
+// program), trace, page, trim, mask; client, and the programs that it can be; and the cases.
 package cases
