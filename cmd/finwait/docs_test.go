@@ -13,9 +13,10 @@ import (
 	"finwait/tracer"
 )
 
-// TestHowItKnows keeps the table in the documentation the table in the program.
+// TestHowItKnows keeps the tables in the documentation those in the program, and what the
+// tests on other kernels hold against them.
 func TestHowItKnows(t *testing.T) {
-	const path, begin, end = "../../docs/how-it-knows.md", "<!-- hooks -->\n", "<!-- /hooks -->"
+	const path = "../../docs/how-it-knows.md"
 	if _, err := os.Stat(path); err != nil {
 		t.Skip("kernel lacks: the source tree")
 	}
@@ -23,11 +24,36 @@ func TestHowItKnows(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	before, rest, ok1 := strings.Cut(string(raw), begin)
-	is, after, ok2 := strings.Cut(rest, end)
-	if !ok1 || !ok2 {
-		t.Fatalf("%s has no %q … %q", path, begin, end)
+	text := replaceTable(t, string(raw), "hooks", hookTable())
+	known, err := readKernelHooks()
+	if err != nil {
+		t.Fatal(err)
 	}
+	text = replaceTable(t, text, "kernels", kernelTable(known))
+	if *update {
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	if diff := cmp.Diff(string(raw), text); diff != "" {
+		t.Errorf("%s (-is +should be; -update writes it):\n%s", path, diff)
+	}
+}
+
+// replaceTable puts a table between its two marks.
+func replaceTable(t *testing.T, text, name, table string) string {
+	t.Helper()
+	begin, end := "<!-- "+name+" -->\n", "<!-- /"+name+" -->"
+	before, rest, ok1 := strings.Cut(text, begin)
+	_, after, ok2 := strings.Cut(rest, end)
+	if !ok1 || !ok2 {
+		t.Fatalf("no %q … %q", begin, end)
+	}
+	return before + begin + table + end + after
+}
+
+func hookTable() string {
 	var b strings.Builder
 	b.WriteString("| hook | shows | lost without it | ways, best first |\n|---|---|---|---|\n")
 	for _, h := range tracer.AllHooks() {
@@ -41,13 +67,27 @@ func TestHowItKnows(t *testing.T) {
 		}
 		fmt.Fprintf(&b, "| %s | %s | %s | %s |\n", h.Name, h.Sees, lost, strings.Join(ways, ", "))
 	}
-	if *update {
-		if err := os.WriteFile(path, []byte(before+begin+b.String()+end+after), 0o644); err != nil {
-			t.Fatal(err)
+	return b.String()
+}
+
+// kernelTable has a row for each hook, and in the columns which of its ways each kernel has.
+func kernelTable(known kernelHooks) string {
+	var b strings.Builder
+	b.WriteString("| hook |")
+	for _, k := range known.names() {
+		fmt.Fprintf(&b, " %s |", strings.ReplaceAll(k, "-", " "))
+	}
+	b.WriteString("\n|---|" + strings.Repeat("---|", len(known)) + "\n")
+	for _, h := range tracer.AllHooks() {
+		fmt.Fprintf(&b, "| %s |", h.Name)
+		for _, k := range known.names() {
+			if way := known[k][h.Name]; way != "" {
+				fmt.Fprintf(&b, " `%s` |", way)
+			} else {
+				b.WriteString(" – |")
+			}
 		}
-		return
+		b.WriteString("\n")
 	}
-	if diff := cmp.Diff(is, b.String()); diff != "" {
-		t.Errorf("%s (-is +should be; -update writes it):\n%s", path, diff)
-	}
+	return b.String()
 }
