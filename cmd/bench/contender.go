@@ -23,6 +23,9 @@ type contender struct {
 	perConn int // rows that one connection of the load has; 0: not known
 }
 
+// floorName is the column of the empty programs.
+const floorName = "empty programs on finwait's hooks"
+
 // bpftraceLine is what one would type: the same facts that tcpstates prints.
 const bpftraceLine = `tracepoint:sock:inet_sock_set_state { printf("%d %s %d %d %d %d\n", pid, comm, args->sport, args->dport, args->oldstate, args->newstate); }`
 

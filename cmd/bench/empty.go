@@ -11,22 +11,63 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// attachEmpty attaches programs that do nothing to tracepoints.
+func attachEmpty(tracepoints ...string) (list []*ebpf.Program, detach func(), err error) {
+	var links []link.Link
+	detach = func() {
+		for _, l := range links {
+			l.Close()
+		}
+		for _, p := range list {
+			p.Close()
+		}
+	}
+	for _, name := range tracepoints {
+		p, err := ebpf.NewProgram(&ebpf.ProgramSpec{
+			Name: "empty", Type: ebpf.Tracing, AttachType: ebpf.AttachTraceRawTp, AttachTo: name, License: "GPL",
+			Instructions: asm.Instructions{asm.Mov.Imm(asm.R0, 0), asm.Return()},
+		})
+		if err != nil {
+			detach()
+			return nil, nil, fmt.Errorf("load an empty program for %s: %w", name, err)
+		}
+		list = append(list, p)
+		l, err := link.AttachTracing(link.TracingOptions{Program: p})
+		if err != nil {
+			detach()
+			return nil, nil, fmt.Errorf("attach an empty program to %s: %w", name, err)
+		}
+		links = append(links, l)
+	}
+	return list, detach, nil
+}
+
+const stateTracepoint = "inet_sock_set_state"
+
+// ownHooks are the tracepoints of finwait's timer probe, as often as it uses each.
+var ownHooks = []string{
+	"tcp_destroy_sock", "tcp_destroy_sock", "sys_exit", "kfree_skb", "kfree_skb",
+	"timer_start", "timer_cancel", stateTracepoint, stateTracepoint,
+}
+
+// floor is the load with empty programs wherever finwait has some: what getting there costs.
+func (fd *field) floor() (r figures, err error) {
+	_, detach, err := attachEmpty(ownHooks...)
+	if err != nil {
+		return r, err
+	}
+	defer detach()
+	return fd.free()
+}
+
 // empty measures what BPF statistics say of a program that does nothing: ns per run. It
 // is the clock being read twice, and is in the time of every program as often as it runs.
 func (fd *field) empty() (float64, error) {
-	p, err := ebpf.NewProgram(&ebpf.ProgramSpec{
-		Name: "empty", Type: ebpf.Tracing, AttachType: ebpf.AttachTraceRawTp, AttachTo: "inet_sock_set_state", License: "GPL",
-		Instructions: asm.Instructions{asm.Mov.Imm(asm.R0, 0), asm.Return()},
-	})
+	list, detach, err := attachEmpty(stateTracepoint)
 	if err != nil {
-		return 0, fmt.Errorf("load an empty program: %w", err)
+		return 0, err
 	}
-	defer p.Close()
-	l, err := link.AttachTracing(link.TracingOptions{Program: p})
-	if err != nil {
-		return 0, fmt.Errorf("attach an empty program: %w", err)
-	}
-	defer l.Close()
+	defer detach()
 	stats, err := ebpf.EnableStats(unix.BPF_STATS_RUN_TIME)
 	if err != nil {
 		return 0, fmt.Errorf("turn BPF statistics on: %w", err)
@@ -39,7 +80,7 @@ func (fd *field) empty() (float64, error) {
 	if err != nil {
 		return 0, err
 	}
-	s, err := p.Stats()
+	s, err := list[0].Stats()
 	if err != nil {
 		return 0, fmt.Errorf("read the statistics of an empty program: %w", err)
 	}

@@ -101,6 +101,7 @@ func measure(out, progress io.Writer, dir string, o *options) error {
 	if o.quick {
 		list = list[:min(2, len(list))]
 	}
+	list = append(list, contender{name: floorName})
 	fd := &field{dir: dir, conns: o.conns}
 	results, err := fd.rounds(list, o.rounds, progress)
 	if err != nil {

@@ -28,6 +28,7 @@ type figures struct {
 	system float64 // and of its system time
 	lost   int     // state changes, records or rows that are missing
 	rows   int     // that should have been there
+	unseen int     // ours: connections of the load without just one entry into TIME_WAIT
 	ready  time.Duration
 }
 
@@ -131,9 +132,7 @@ func (fd *field) both(t *tracing, r *figures, empty float64) error {
 	}
 	r.rows = counted.all
 	r.lost, err = lost(counted.last)
-	if counted.timeWaits != n {
-		r.lost += max(n-counted.timeWaits, counted.timeWaits-n)
-	}
+	r.unseen = max(n-counted.timeWaits, counted.timeWaits-n)
 	return err
 }
 

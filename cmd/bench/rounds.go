@@ -17,10 +17,11 @@ type results struct {
 // same round: the load alone, just before, and tcpstates.
 type result struct {
 	kept, load, alone      series
+	added                  series // load ÷ alone
 	net, raw, runs         series
 	user, system           series
 	ready                  series
-	lost, rows             int
+	lost, rows, unseen     int
 	parts                  map[string]*series
 	netRatio, rawRatio     series // of tcpstates's
 	userRatio, systemRatio series
@@ -45,15 +46,24 @@ func (fd *field) rounds(list []contender, n int, progress io.Writer) (*results, 
 			if err != nil {
 				return nil, err
 			}
-			f, err := fd.traced(&c, empty)
+			var f figures
+			if c.command == nil {
+				f, err = fd.floor()
+			} else {
+				f, err = fd.traced(&c, empty)
+			}
 			if err != nil {
 				return nil, err
 			}
-			round[c.name] = &f
 			r := all.of[c.name]
 			r.kept.add(f.speed / free.speed)
 			r.load.add(f.load)
 			r.alone.add(free.load)
+			r.added.add(f.load / free.load)
+			if c.command == nil {
+				continue
+			}
+			round[c.name] = &f
 			r.net.add(f.kernel.net)
 			r.raw.add(f.kernel.raw)
 			r.runs.add(f.kernel.runs)
@@ -62,6 +72,7 @@ func (fd *field) rounds(list []contender, n int, progress io.Writer) (*results, 
 			r.ready.add(f.ready.Seconds() * 1e3)
 			r.lost += f.lost
 			r.rows += f.rows
+			r.unseen += f.unseen
 			for name, ns := range f.kernel.parts {
 				if r.parts[name] == nil {
 					r.parts[name] = &series{}

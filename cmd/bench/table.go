@@ -59,15 +59,18 @@ func printPeers(w io.Writer, list []contender, all *results) {
 	row("connections/s kept", "≥ 0.90", func(_ *contender, r *result) string { return r.kept.text("%.2f") })
 	row("CPU µs of the load per connection, traced", "", func(_ *contender, r *result) string { return r.load.text("%.1f") })
 	row("… and alone", "", func(_ *contender, r *result) string { return r.alone.text("%.1f") })
+	row("… ÷", "", func(_ *contender, r *result) string { return r.added.text("%.2f") })
 	row("tracer's user ns per state change", "", func(_ *contender, r *result) string { return r.user.text("%.0f") })
 	row("… ÷ tcpstates", "≤ 1/3", func(_ *contender, r *result) string { return r.userRatio.text("%.2f") })
 	row("tracer's system ns per state change", "", func(_ *contender, r *result) string { return r.system.text("%.0f") })
 	row("missing", "0", func(c *contender, r *result) string {
-		of := "rows"
-		if c.ours {
-			of = "records"
+		if r.rows == 0 {
+			return "–"
 		}
-		return fmt.Sprintf("%d of %d %s", max(r.lost, 0), r.rows, of)
+		if c.ours {
+			return fmt.Sprintf("%d of %d records lost; %d TIME_WAITs unseen", r.lost, r.rows, r.unseen)
+		}
+		return fmt.Sprintf("%d of %d rows", max(r.lost, 0), r.rows)
 	})
 	row("ms from start to ready", "≤ 500", func(_ *contender, r *result) string { return r.ready.text("%.0f") })
 	fmt.Fprintf(w, "\nBPF statistics take %s ns of each run of a program.\n\n", all.empty.text("%.0f"))
