@@ -24,7 +24,7 @@ type thrift struct {
 var frugality = []struct {
 	live    uint64
 	percent int
-}{{16 << 20, 15}, {6 << 20, 50}, {0, 100}}
+}{{20 << 20, 10}, {12 << 20, 20}, {6 << 20, 50}, {0, 100}}
 
 const thriftEvery = 100 * time.Millisecond
 
