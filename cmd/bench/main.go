@@ -61,7 +61,7 @@ func runInside(args []string) error {
 	fs := flag.NewFlagSet("bench", flag.ExitOnError)
 	fs.StringVar(&o.finwait, "finwait", "./finwait", "the program to measure")
 	fs.IntVar(&o.rounds, "rounds", 5, "rounds; each contender has one turn in each")
-	fs.IntVar(&o.conns, "conns", 30_000, "connections of one turn")
+	fs.IntVar(&o.conns, "conns", 20_000, "connections of one turn")
 	fs.BoolVar(&o.quick, "quick", false, "a minute's worth: smaller turns, finwait and tcpstates alone, sizes once")
 	fs.StringVar(&o.page, "page", "", "write the tables into this page, between its markers")
 	if err := fs.Parse(args); err != nil {

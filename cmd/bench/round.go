@@ -113,7 +113,7 @@ func (fd *field) both(t *tracing, r *figures, empty float64) error {
 	if err != nil {
 		return err
 	}
-	n := fd.conns + fd.conns/2 + 2*warmUp
+	n := fd.conns + fd.piece()*pieces + 2*warmUp
 	counted, err := t.count(t.file)
 	if err != nil {
 		return err
@@ -140,6 +140,9 @@ func (fd *field) both(t *tracing, r *figures, empty float64) error {
 // program is in its time; most pieces are short enough to be spared the worst.
 const pieces = 15
 
+// piece is how many connections one of them has.
+func (fd *field) piece() int { return fd.conns / 2 / pieces }
+
 // inKernel measures what programs take each time that a socket's state changes. The end of
 // every TIME_WAIT is in it: it comes when the load's namespace ends.
 func (fd *field) inKernel(t *tracing, empty float64) (k kernelFigures, err error) {
@@ -149,7 +152,7 @@ func (fd *field) inKernel(t *tracing, empty float64) (k kernelFigures, err error
 	}
 	defer stats.Close()
 	var last programs
-	conns := fd.conns / 2 / pieces
+	conns := fd.piece()
 	err = within(func(a *arena) error {
 		k, last, err = t.pieces(a, conns, empty)
 		return err

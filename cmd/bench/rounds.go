@@ -95,7 +95,7 @@ func (fd *field) rounds(list []contender, n int, progress io.Writer) (*results, 
 
 // sizes measures finwait with few and many live sockets and TIME_WAITs, in turns.
 func (fd *field) sizes(c *contender, o *options, empty float64) (sockets, timeWaits []*sized, err error) {
-	rounds := 3
+	rounds := 2
 	if o.quick {
 		rounds = 1
 	}

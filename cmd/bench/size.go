@@ -67,7 +67,7 @@ func (fd *field) at(c *contender, s *sized, empty float64, fill order, flags ...
 			return fmt.Errorf("turn BPF statistics on: %w", err)
 		}
 		defer stats.Close()
-		conns := fd.conns / 2 / pieces
+		conns := fd.piece()
 		k, _, err := t.pieces(a, conns, empty)
 		if err != nil {
 			return err

@@ -10,33 +10,30 @@ import (
 )
 
 // thrift keeps a long trace small. Its tables allocate while they grow, and next to nothing
-// after that: so garbage is collected at leisure as long as all of it is little memory, and
-// early beyond.
+// after that: so garbage is collected at leisure while all of it is little memory, and early
+// beyond. Go's memory limit would not do: close to what is live, it collects without end.
 type thrift struct {
-	off   bool // GOMEMLIMIT is the user's own choice
-	limit int64
-	next  int64 // ktime
-	live  [1]metrics.Sample
+	off     bool // GOGC or GOMEMLIMIT is the user's own choice
+	percent int
+	next    int64 // ktime
+	live    [1]metrics.Sample
 }
 
-const (
-	// littleMemory is room for the connections of a busy host, 100,000 in TIME_WAIT.
-	littleMemory = 28 << 20
-	// besidesHeap is what the Go runtime needs beside what is live.
-	besidesHeap = 3 << 20
-	thriftEvery = 100 * time.Millisecond
-)
+// What is live of the heap, in bytes, from where on, and how much more than that may be used
+// before garbage is collected, in percent.
+var frugality = []struct {
+	live    uint64
+	percent int
+}{{20 << 20, 10}, {12 << 20, 20}, {6 << 20, 50}, {0, 100}}
+
+const thriftEvery = 100 * time.Millisecond
 
 func newThrift() *thrift {
-	t := &thrift{off: os.Getenv("GOMEMLIMIT") != "", limit: littleMemory}
+	t := &thrift{off: os.Getenv("GOGC") != "" || os.Getenv("GOMEMLIMIT") != "", percent: 100}
 	t.live[0].Name = "/gc/heap/live:bytes"
-	if !t.off {
-		debug.SetMemoryLimit(t.limit)
-	}
 	return t
 }
 
-// advance moves the limit with what is live: a limit below it would collect without end.
 func (t *thrift) advance(ktime int64) {
 	if t.off || ktime < t.next {
 		return
@@ -46,10 +43,13 @@ func (t *thrift) advance(ktime int64) {
 	if t.live[0].Value.Kind() != metrics.KindUint64 {
 		return
 	}
-	live := int64(t.live[0].Value.Uint64())
-	want := max(littleMemory, live+live/8+besidesHeap)
-	if want > t.limit || want < t.limit*3/4 {
-		t.limit = want
-		debug.SetMemoryLimit(want)
+	for _, f := range frugality {
+		if t.live[0].Value.Uint64() >= f.live {
+			if f.percent != t.percent {
+				t.percent = f.percent
+				debug.SetGCPercent(f.percent)
+			}
+			return
+		}
 	}
 }
