@@ -67,7 +67,7 @@ clean:
 # table of features and kernels. In virtual time, where a minute of TIME_WAIT takes no time; and what
 # is about concurrency once more, by the host's clock and on all its CPUs. Debian 5.10, 6.1, 6.12,
 # 6.18, the newest there is, and 6.12 on arm64. KERNELS=-h tells what else can be asked of it.
-KERNELS ?= -timeout 10m -run '^Test(Feature|Owner|Socket|MapFull)' -real-run '^TestFeature(Storm|Interrupted)$$'
+KERNELS ?= -timeout 10m -run '^Test(Feature|Owner|Socket|MapFull|RingArithmetic)' -real-run '^TestFeature(Storm|Interrupted)$$'
 
 .PHONY: test-kernels
 test-kernels:
