@@ -94,15 +94,7 @@ func runBudget(ctx context.Context, w, stderr io.Writer, f budgetFlags) error {
 	if err := f.check(); err != nil {
 		return err
 	}
-	flt, err := f.filter()
-	if err != nil {
-		return err
-	}
-	log, err := newLogger(stderr, f.logLevel, f.logFormat, useColor(f.color, stderr))
-	if err != nil {
-		return err
-	}
-	l, err := openViewer(&flt, f.btf, log)
+	flt, log, l, err := f.openViewer(stderr)
 	if err != nil {
 		return err
 	}

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -25,12 +26,19 @@ type viewer struct {
 	warned bool
 }
 
-func openViewer(flt *filter.Filter, types string, log zerolog.Logger) (*viewer, error) {
-	l, err := tracer.OpenLister(types)
-	if err != nil {
-		return nil, err
+// openViewer also returns what the flags say of filters and of the log.
+func (f *liveFlags) openViewer(stderr io.Writer) (flt filter.Filter, log zerolog.Logger, v *viewer, err error) {
+	if flt, err = f.filter(); err != nil {
+		return flt, log, nil, err
 	}
-	return &viewer{Lister: l, namer: proc.New("/proc"), netns: flt.NetNS, log: log}, nil
+	if log, err = newLogger(stderr, f.logLevel, f.logFormat, useColor(f.color, stderr)); err != nil {
+		return flt, log, nil, err
+	}
+	l, err := tracer.OpenLister(f.btf)
+	if err != nil {
+		return flt, log, nil, err
+	}
+	return flt, log, &viewer{Lister: l, namer: proc.New("/proc"), netns: flt.NetNS, log: log}, nil
 }
 
 // look lists what is there now. What could not be listed is said once.

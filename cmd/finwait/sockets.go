@@ -147,15 +147,7 @@ func runSockets(ctx context.Context, w, stderr io.Writer, f socketsFlags) error 
 	if err := f.check(); err != nil {
 		return err
 	}
-	flt, err := f.filter()
-	if err != nil {
-		return err
-	}
-	log, err := newLogger(stderr, f.logLevel, f.logFormat, useColor(f.color, stderr))
-	if err != nil {
-		return err
-	}
-	v, err := openViewer(&flt, f.btf, log)
+	flt, log, v, err := f.openViewer(stderr)
 	if err != nil {
 		return err
 	}

@@ -125,16 +125,21 @@ func (n *network) read(name string) string {
 }
 
 // counter reads one of the kernel's TcpExt counters of the host.
-func (h *host) counter(name string) int {
+func (h *host) counter(name string) int { h.t.Helper(); return h.counted("netstat", "TcpExt:", name) }
+
+// snmp reads one of its Tcp counters.
+func (h *host) snmp(name string) int { h.t.Helper(); return h.counted("snmp", "Tcp:", name) }
+
+func (h *host) counted(file, group, name string) int {
 	h.t.Helper()
-	out, err := h.command("cat", "/proc/self/net/netstat").Output()
+	out, err := h.command("cat", "/proc/self/net/"+file).Output()
 	if err != nil {
 		h.t.Fatal(err)
 	}
 	var names []string
 	for line := range strings.Lines(string(out)) {
 		f := strings.Fields(line)
-		if f[0] != "TcpExt:" {
+		if f[0] != group {
 			continue
 		}
 		if names == nil {

@@ -251,34 +251,3 @@ func field(text string, line int) string {
 	}
 	return ""
 }
-
-// snmp reads one of the kernel's Tcp counters of the host.
-func (h *host) snmp(name string) int {
-	h.t.Helper()
-	out, err := h.command("cat", "/proc/self/net/snmp").Output()
-	if err != nil {
-		h.t.Fatal(err)
-	}
-	var names []string
-	for line := range strings.Lines(string(out)) {
-		f := strings.Fields(line)
-		if f[0] != "Tcp:" {
-			continue
-		}
-		if names == nil {
-			names = f
-			continue
-		}
-		for i := range names {
-			if names[i] == name {
-				n, err := strconv.Atoi(f[i])
-				if err != nil {
-					h.t.Fatal(err)
-				}
-				return n
-			}
-		}
-	}
-	h.t.Fatalf("the kernel has no counter %s", name)
-	return 0
-}
