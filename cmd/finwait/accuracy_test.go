@@ -110,7 +110,7 @@ func kindDetails(t checker, kind workload.Kind, s *seen, r *rig) {
 		restarts := -1
 		r.settled(func() bool {
 			return r.flow.OpenTimeWaits(tracer.Now(), func(tr *event.Transition) error {
-				if tr.Local == s.rows[0].Local && tr.Peer == s.rows[0].Peer {
+				if tr.Local == s.rows[0].Local && tr.Peer == s.rows[0].Peer && tr.TimeWait != nil {
 					restarts = tr.TimeWait.Restarts
 				}
 				return nil

@@ -5,6 +5,7 @@ package flow
 import (
 	"errors"
 	"math"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -663,6 +664,30 @@ func TestWithoutCookie(t *testing.T) {
 	}
 	if diff := cmp.Diff(map[string]int{}, leftovers(f)); diff != "" {
 		t.Errorf("left over (-want +got):\n%s", diff)
+	}
+}
+
+// TestNumbered: a socket has a number of finwait's own, its mini-socket's later samples have
+// none, with or without one at the birth (fentry knows both sockets there, the timer one).
+func TestNumbered(t *testing.T) {
+	numbered := client.with(func(e *end) { e.cookie = 1<<63 | 7 })
+	for name, born := range map[string]end{"fentry": numbered, "timer": quiet} {
+		t.Run(name, func(t *testing.T) {
+			var got trace
+			f := New(&got, Options{Tick: tick, SegmentsSeen: true})
+			run(t, f, 40, []event.Sample{
+				closes(numbered, closing), acked(numbered), born.armed(1003, event.FinWait2, 61004),
+				replaced(numbered, 1003.1, event.FinWait2),
+				quiet.armed(1500, event.TimeWait, 61500, flags(event.FlagRequeued)),
+				quiet.dead(61600, event.TimeWait, 61500, reason(event.ReasonExpired)),
+			})
+			if i := got.last.TimeWait; len(got.lines) != 4 || i == nil || i.End != event.EndExpired || got.last.Incomplete || got.last.Process.PID != 10 {
+				t.Errorf("records:\n%s\nwant four, and TIME_WAIT to expire", strings.Join(got.lines, "\n"))
+			}
+			if diff := cmp.Diff(map[string]int{}, leftovers(f)); diff != "" {
+				t.Errorf("left over (-want +got):\n%s", diff)
+			}
+		})
 	}
 }
 

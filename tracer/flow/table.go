@@ -112,8 +112,9 @@ func (f *Flow) replace(c *conn, s *event.Sample, m mini) {
 		delete(f.minis, c.mini.sock)
 	}
 	c.room, c.mini = m, &c.room
-	// Where ends that were lost are noticed in time, the key is enough.
-	if c.key == 0 || c.key != s.Cookie || !f.opt.SegmentsSeen || f.opt.NamelessSegments {
+	// Where ends that were lost are noticed in time, the key is enough; if it is the kernel's:
+	// a number of finwait's own is not in the mini-socket.
+	if c.key == 0 || c.key != s.Cookie || s.Cookie>>63 != 0 || !f.opt.SegmentsSeen || f.opt.NamelessSegments {
 		f.list(c)
 	}
 	if f.opt.NamelessSegments {
