@@ -73,6 +73,12 @@ KERNELS ?= -timeout 10m -run '^Test(Feature|Owner|Socket|MapFull|RingArithmetic)
 test-kernels:
 	CGO_ENABLED=0 $(GO) run ./cmd/kernels test $(KERNELS)
 
+# What kernel_lockdown(7) forbids, and how finwait says so: exit status 4, the reason, and what to do.
+.PHONY: test-lockdown
+test-lockdown: build
+	@said=$$(CGO_ENABLED=0 $(GO) run ./cmd/kernels run -kernel 6.1 -append lockdown=confidentiality ./finwait -d 1s 2>&1); echo "$$said"; \
+	grep -q 'kernel lockdown is in confidentiality mode' <<<"$$said" && grep -q 'exit status 4' <<<"$$said" || { echo 'that is not what it should say'; exit 1; }
+
 # Kill -9 at a hundred moments of a recording; make test has twenty.
 .PHONY: kills
 kills:
