@@ -6,7 +6,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
 	"net/netip"
 	"os"
 	"strconv"
@@ -14,8 +13,6 @@ import (
 	"time"
 
 	"github.com/cilium/ebpf"
-	"github.com/cilium/ebpf/link"
-	"golang.org/x/sys/unix"
 
 	"finwait/bpf"
 	"finwait/tracer/event"
@@ -106,7 +103,7 @@ func (l *Lister) Look(netns uint32) (*event.Look, error) {
 				Namespace: event.Namespace{Inode: ns.Inode, Settings: ns.Settings}, ActiveOpens: opens,
 			})
 			inside[ns.Inode] = true
-			return l.each("list_tcp", seenSize, func(raw []byte) {
+			return eachRecord(l.coll.Programs["list_tcp"], seenSize, func(raw []byte) {
 				var s event.Seen
 				l.decode(raw, &s)
 				look.Sockets = append(look.Sockets, s)
@@ -137,7 +134,7 @@ func (l *Lister) owners(look *event.Look, inside map[uint32]bool) error {
 		}
 	}
 	processes := map[processID]*event.Process{}
-	return l.each("list_held", heldSize, func(raw []byte) {
+	return eachRecord(l.coll.Programs["list_held"], heldSize, func(raw []byte) {
 		var s event.Seen
 		var o event.Owner
 		l.decode(raw, &s)
@@ -168,36 +165,6 @@ func (l *Lister) owners(look *event.Look, inside map[uint32]bool) error {
 		}
 		held.Owners = append(held.Owners, p)
 	})
-}
-
-// each runs an iterator in the network namespace of the calling thread, and hands on its records.
-func (l *Lister) each(program string, size int, record func([]byte)) error {
-	it, err := link.AttachIter(link.IterOptions{Program: l.coll.Programs[program]})
-	if err != nil {
-		return fmt.Errorf("attach: %w", err)
-	}
-	defer it.Close()
-	r, err := it.Open()
-	if err != nil {
-		return fmt.Errorf("open: %w", err)
-	}
-	defer r.Close()
-	buf, have := make([]byte, 128<<10), 0
-	for {
-		n, err := r.Read(buf[have:])
-		have += n
-		at := 0
-		for ; have-at >= size; at += size {
-			record(buf[at : at+size])
-		}
-		have = copy(buf, buf[at:have])
-		switch {
-		case errors.Is(err, io.EOF):
-			return nil
-		case err != nil && !errors.Is(err, unix.EAGAIN): // see readIterator
-			return fmt.Errorf("read: %w", err)
-		}
-	}
 }
 
 // decode fills in s from the wire of bpf/snapshot.h.

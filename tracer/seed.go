@@ -5,12 +5,9 @@ package tracer
 import (
 	"errors"
 	"fmt"
-	"io"
 	"time"
 
 	"github.com/cilium/ebpf"
-	"github.com/cilium/ebpf/link"
-	"golang.org/x/sys/unix"
 
 	"finwait/tracer/event"
 )
@@ -92,49 +89,20 @@ func (t *Tracer) seedAll() []event.Sample {
 // iterate runs an iterator to its end, in the network namespace of the calling
 // thread, and decodes what it wrote.
 func (t *Tracer) iterate(program string) ([]event.Sample, error) {
-	p := t.objects.programs[program]
-	it, err := link.AttachIter(link.IterOptions{Program: p})
-	if err != nil {
-		return nil, fmt.Errorf("attach: %w", err)
-	}
-	defer it.Close()
-	r, err := it.Open()
-	if err != nil {
-		return nil, fmt.Errorf("open: %w", err)
-	}
-	defer r.Close()
-	raw, err := readIterator(r)
-	if err != nil {
-		return nil, fmt.Errorf("read: %w", err)
-	}
 	var samples []event.Sample
-	var errs []error
-	for ; len(raw) >= sampleSize; raw = raw[sampleSize:] {
+	var bad []error
+	err := eachRecord(t.objects.programs[program], sampleSize, func(raw []byte) {
 		var s event.Sample
-		if err := Decode(raw[:sampleSize], &s); err != nil {
-			errs = append(errs, err)
-			continue
+		if err := Decode(raw, &s); err != nil {
+			bad = append(bad, err)
+			return
 		}
 		samples = append(samples, s)
+	})
+	if err != nil {
+		return nil, err
 	}
-	return samples, errors.Join(errs...)
-}
-
-// readIterator reads to the end. After a million objects without output the kernel
-// gives other tasks a turn and says EAGAIN (bpf_seq_read()); the next read goes on.
-func readIterator(r io.Reader) ([]byte, error) {
-	var all []byte
-	buf := make([]byte, 64<<10)
-	for {
-		n, err := r.Read(buf)
-		all = append(all, buf[:n]...)
-		switch {
-		case errors.Is(err, io.EOF):
-			return all, nil
-		case err != nil && !errors.Is(err, unix.EAGAIN):
-			return all, err
-		}
-	}
+	return samples, errors.Join(bad...)
 }
 
 // Sockets returns how many live sockets the kernel side remembers now, and how many it can.
