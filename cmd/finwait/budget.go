@@ -20,11 +20,7 @@ import (
 )
 
 // budgetFlags are the flags as they were given.
-type budgetFlags struct {
-	liveFlags
-	interval time.Duration
-	watch    bool
-}
+type budgetFlags struct{ lookFlags }
 
 func newBudget() *cobra.Command {
 	var f budgetFlags
@@ -66,13 +62,7 @@ port and are not counted, also where the server listens inside the range.`,
 	f.registerOwner(fs)
 	fs.StringVarP(&f.peerPort, "peer-port", "D", "", "only this port of the peer, or range N-M")
 	f.registerNetwork(fs)
-	fs.DurationVarP(&f.interval, "interval", "i", time.Second, "time between the looks; 0 looks once, and shows no rates")
-	fs.BoolVar(&f.watch, "watch", false, "go on until Ctrl-C, one table for each interval")
-	fs.DurationVarP(&f.duration, "duration", "d", 0, "stop --watch after this long, such as 30s")
-	fs.BoolVar(&f.noHeader, "no-header", false, "no heading over the table")
-	registerTypes(fs, &f.btf)
-	f.registerColor(fs)
-	f.registerLog(fs)
+	f.registerLooks(fs, "time between the looks; 0 looks once, and shows no rates")
 	return cmd
 }
 

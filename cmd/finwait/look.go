@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/rs/zerolog"
+	"github.com/spf13/pflag"
 
 	"finwait/output/filter"
 	"finwait/tracer"
@@ -24,6 +25,24 @@ type viewer struct {
 	netns  uint32
 	log    zerolog.Logger
 	warned bool
+}
+
+// lookFlags are the flags of the commands that look at sockets, once or again and again.
+type lookFlags struct {
+	liveFlags
+	interval time.Duration
+	watch    bool
+}
+
+// registerLooks has what they share, but for whose sockets; interval says what that is for.
+func (f *lookFlags) registerLooks(fs *pflag.FlagSet, interval string) {
+	fs.DurationVarP(&f.interval, "interval", "i", time.Second, interval)
+	fs.BoolVar(&f.watch, "watch", false, "go on until Ctrl-C, one table for each interval")
+	fs.DurationVarP(&f.duration, "duration", "d", 0, "stop --watch after this long, such as 30s")
+	fs.BoolVar(&f.noHeader, "no-header", false, "no heading over the table")
+	registerTypes(fs, &f.btf)
+	f.registerColor(fs)
+	f.registerLog(fs)
 }
 
 // openViewer also returns what the flags say of filters and of the log.

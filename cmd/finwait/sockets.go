@@ -20,12 +20,10 @@ import (
 
 // socketsFlags are the flags as they were given.
 type socketsFlags struct {
-	liveFlags
-	states   []string
-	older    time.Duration
-	each     bool
-	interval time.Duration
-	watch    bool
+	lookFlags
+	states []string
+	older  time.Duration
+	each   bool
 }
 
 func newSockets() *cobra.Command {
@@ -65,13 +63,7 @@ still has. ss does not show it: the kernel has taken it out of its tables.`,
 	f.registerOwner(fs)
 	f.registerPorts(fs)
 	f.registerNetwork(fs)
-	fs.DurationVarP(&f.interval, "interval", "i", time.Second, "time between the looks of --watch")
-	fs.BoolVar(&f.watch, "watch", false, "go on until Ctrl-C, one table for each interval")
-	fs.DurationVarP(&f.duration, "duration", "d", 0, "stop --watch after this long, such as 30s")
-	fs.BoolVar(&f.noHeader, "no-header", false, "no heading over the table")
-	registerTypes(fs, &f.btf)
-	f.registerColor(fs)
-	f.registerLog(fs)
+	f.registerLooks(fs, "time between the looks of --watch")
 	return cmd
 }
 
