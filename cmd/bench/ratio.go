@@ -34,11 +34,3 @@ func (s series) text(format string) string {
 	}
 	return fmt.Sprintf(format+" ("+format+" to "+format+")", s.median(), slices.Min(s), slices.Max(s))
 }
-
-// over divides round by round: both have a value for each.
-func (s series) over(t series) (ratio series) {
-	for i := range min(len(s), len(t)) {
-		ratio.add(s[i] / t[i])
-	}
-	return ratio
-}

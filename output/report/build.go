@@ -70,8 +70,6 @@ func (v *view) label() string {
 
 func (v *view) wall(ktime int64) time.Time { return v.clock.Wall(ktime) }
 
-func (v *view) elapsed() time.Duration { return asDuration(v.now - v.first) }
-
 func (v *view) build(r *Report) {
 	v.all = v.groups.sorted()
 	v.split()

@@ -9,11 +9,6 @@ import (
 	"finwait/tracer/event"
 )
 
-// local returns how often this side closed first in the way that costs a TIME_WAIT.
-func (g *group) local() uint64 {
-	return g.methods[event.MethodClose] + g.methods[event.MethodShutdown] + g.methods[event.MethodExit]
-}
-
 // served reports whether the connections lived as long as if they had carried more than one
 // request, on average: those that live for one are over in less.
 func (g *group) served() bool {
