@@ -20,8 +20,9 @@ import (
 
 // Lister lists the TCP sockets of this host and who holds them, without tracing anything.
 type Lister struct {
-	coll *ebpf.Collection
-	tick time.Duration
+	coll    *ebpf.Collection
+	tick    time.Duration
+	cookies bool // the iterator itself gives sockets their cookies
 }
 
 // The wire of bpf/snapshot.h.
@@ -48,6 +49,7 @@ func OpenLister(types string) (*Lister, error) {
 	}
 	for _, h := range helperSets {
 		if l.coll, err = loadLister(h, opt); err == nil {
+			l.cookies = h.cookie
 			return l, nil
 		}
 		if errors.Is(err, ebpf.ErrNotSupported) || isPrivilege(err) {
@@ -103,6 +105,11 @@ func (l *Lister) Look(netns uint32) (*event.Look, error) {
 				Namespace: event.Namespace{Inode: ns.Inode, Settings: ns.Settings}, ActiveOpens: opens,
 			})
 			inside[ns.Inode] = true
+			if !l.cookies {
+				if err := giveCookies(); err != nil {
+					look.Errs = append(look.Errs, err)
+				}
+			}
 			return eachRecord(l.coll.Programs["list_tcp"], seenSize, func(raw []byte) {
 				var s event.Seen
 				l.decode(raw, &s)

@@ -31,7 +31,9 @@ type purse struct {
 	fds []int
 }
 
-// newPurse has the ports 40000 to 40019, without 40005.
+const purseRange = "40000 40019"
+
+// newPurse has the ports of purseRange, without 40005.
 func newPurse(t *testing.T) *purse {
 	t.Helper()
 	lab, _ := newLab(t, workload.Options{})
@@ -41,7 +43,7 @@ func newPurse(t *testing.T) *purse {
 			unix.Close(fd)
 		}
 	})
-	p.sysctl("ip_local_port_range", "40000 40019")
+	p.sysctl("ip_local_port_range", purseRange)
 	p.sysctl("ip_local_reserved_ports", "40005")
 	p.sysctl("tcp_tw_reuse", "0")
 	return p
@@ -67,6 +69,16 @@ func (p *purse) do(f func() (int, error)) int {
 	}
 	p.fds = append(p.fds, fd)
 	return fd
+}
+
+// port is a socket's own.
+func (p *purse) port(fd int) int {
+	p.t.Helper()
+	name, err := unix.Getsockname(fd)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return name.(*unix.SockaddrInet4).Port
 }
 
 func sockaddr(a netip.AddrPort) unix.Sockaddr {
@@ -360,7 +372,8 @@ func TestFeatureBudgetReuse(t *testing.T) {
 	}
 }
 
-// TestFeatureBudgetRate: between two looks, what came, what went, and what came and went.
+// TestFeatureBudgetRate: between two looks, what came, what went, and what came and went. A
+// connection that has the port of one that went is another one.
 func TestFeatureBudgetRate(t *testing.T) {
 	p := newPurse(t)
 	listener := p.bind(web, 100)
@@ -386,9 +399,13 @@ func TestFeatureBudgetRate(t *testing.T) {
 		return now
 	}
 	before := look()
+	port := p.port(first)
 	reset(first)    // goes
 	p.close(second) // another state
-	for range 3 {   // come
+	p.sysctl("ip_local_port_range", fmt.Sprintf("%d %d", port, port))
+	p.connect(web, listener) // comes, on the port of the one that has gone
+	p.sysctl("ip_local_port_range", purseRange)
+	for range 2 { // come
 		p.connect(web, listener)
 	}
 	p.timeWait(1, web, listener) // comes, and is in TIME_WAIT already
