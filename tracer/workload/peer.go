@@ -55,6 +55,11 @@ type conversation struct {
 	stamps        bool
 	echoing       uint32 // the last timestamp of the kernel's
 	born          time.Time
+	said          []string // every segment so far, for when it does not go on
+}
+
+func (c *conversation) note(who string, s segment) {
+	c.said = append(c.said, fmt.Sprintf("%v %s %v", time.Since(c.born).Round(time.Microsecond), who, s))
 }
 
 // accept waits for a SYN to a port and completes the handshake. Offering stamps, it
@@ -81,11 +86,12 @@ func (c *conversation) expect(ctx context.Context, what string, want func(segmen
 	for {
 		s, err := c.p.receive(ctx)
 		if err != nil {
-			return segment{}, fmt.Errorf("expect %s: %w", what, err)
+			return segment{}, fmt.Errorf("expect %s after %q: %w", what, c.said, err)
 		}
 		if s.dest != c.local || c.remote.IsValid() && s.source != c.remote {
 			continue
 		}
+		c.note("kernel", s)
 		if s.stamped {
 			c.echoing = s.stamp
 		}
@@ -106,6 +112,7 @@ func (c *conversation) send(flags byte) error {
 		s.stamp = 1 + uint32(time.Since(c.born).Milliseconds())
 	}
 	c.seq = s.end()
+	c.note("peer", s)
 	if _, err := retry(func() (int, error) {
 		return unix.Write(c.p.fd, s.marshal(peerMAC, c.p.link.kernelMAC))
 	}); err != nil {

@@ -4,6 +4,7 @@ package workload
 
 import (
 	"encoding/binary"
+	"fmt"
 	"net"
 	"net/netip"
 )
@@ -34,6 +35,23 @@ type segment struct {
 	// The timestamps option (RFC 7323), if any.
 	stamped        bool
 	stamp, echoing uint32
+}
+
+func (s segment) String() string {
+	var flags string
+	for i, name := range []string{"FIN", "SYN", "RST", "PSH", "ACK"} {
+		if s.flags&(1<<i) != 0 {
+			flags += name + " "
+		}
+	}
+	text := fmt.Sprintf("%sseq %d ack %d", flags, s.seq, s.ack)
+	if s.length > 0 {
+		text += fmt.Sprintf(" with %d bytes", s.length)
+	}
+	if s.stamped {
+		text += fmt.Sprintf(" at %d echoing %d", s.stamp, s.echoing)
+	}
+	return text
 }
 
 // end is the sequence number after the segment: SYN and FIN count as a byte each.
