@@ -17,7 +17,8 @@ type object struct {
 	second int64  // since 1970, of the last timestamp
 	prefix []byte // that second as text; the next timestamp is mostly of the same
 
-	texts *ownerTexts
+	texts   *ownerTexts
+	sockets *socketTexts
 }
 
 func (o *object) key(k string) {
@@ -48,19 +49,19 @@ func (o *object) bytes(k string, v []byte) {
 
 func (o *object) int(k string, v int64) {
 	o.key(k)
-	o.b = strconv.AppendInt(o.b, v, 10)
+	o.b = appendInt(o.b, v)
 }
 
 func (o *object) uint(k string, v uint64) {
 	o.key(k)
-	o.b = strconv.AppendUint(o.b, v, 10)
+	o.b = appendUint(o.b, v)
 }
 
 // id writes a 64-bit id as a string: JSON readers keep 53 bits of a number.
 func (o *object) id(k string, v uint64) {
 	o.key(k)
 	o.b = append(o.b, '"')
-	o.b = strconv.AppendUint(o.b, v, 10)
+	o.b = appendUint(o.b, v)
 	o.b = append(o.b, '"')
 }
 
@@ -96,9 +97,7 @@ func (o *object) appendTime(b []byte, t time.Time) []byte {
 	b = append(b, o.prefix...)
 	n := len(b)
 	b = append(b, "000000000Z"...)
-	for i, rest := n+8, t.Nanosecond(); rest > 0; i, rest = i-1, rest/10 {
-		b[i] = byte('0' + rest%10)
-	}
+	fill(b[n:n+9], uint64(t.Nanosecond()))
 	return b
 }
 

@@ -3,9 +3,6 @@
 package jsonl
 
 import (
-	"net/netip"
-	"strconv"
-
 	"finwait/tracer/event"
 )
 
@@ -17,8 +14,8 @@ func (w *Writer) Transition(t *event.Transition) error {
 	b := append(o.b[:0], `{"type":"transition","schema_version":1,"timestamp":"`...)
 	b = o.appendTime(b, w.clock.Wall(t.KTime))
 	b = append(b, `","ktime_ns":`...)
-	b = strconv.AppendInt(b, t.KTime, 10)
-	b = appendSocket(b, &t.Socket)
+	b = appendInt(b, t.KTime)
+	b = o.sockets.append(b, &t.Socket)
 	b = append(b, `,"old_state":"`...)
 	b = append(b, t.Old.String()...)
 	b = append(b, `","new_state":"`...)
@@ -26,7 +23,7 @@ func (w *Writer) Transition(t *event.Transition) error {
 	b = append(b, '"')
 	if t.Duration >= 0 {
 		b = append(b, `,"duration_ns":`...)
-		b = strconv.AppendInt(b, int64(t.Duration), 10)
+		b = appendInt(b, int64(t.Duration))
 	}
 	if o.b = b; hasProcess(&t.Process) {
 		o.b = append(o.b, `,"process":`...)
@@ -85,41 +82,5 @@ func (o *object) number(key string, v int64) {
 		return
 	}
 	o.b = append(o.b, key...)
-	o.b = strconv.AppendInt(o.b, v, 10)
-}
-
-// appendSocket writes what every record says of its socket, behind a field.
-func appendSocket(b []byte, s *event.Socket) []byte {
-	if s.Cookie != 0 {
-		b = append(b, `,"socket":{"cookie":"`...)
-		b = strconv.AppendUint(b, s.Cookie, 10)
-		b = append(b, `"}`...)
-	}
-	if s.NetNS != 0 {
-		b = append(b, `,"netns":{"inode":`...)
-		b = strconv.AppendUint(b, uint64(s.NetNS), 10)
-		b = append(b, '}')
-	}
-	if s.Family == 6 {
-		b = append(b, `,"network_type":"ipv6"`...)
-	} else {
-		b = append(b, `,"network_type":"ipv4"`...)
-	}
-	b = appendEndpoint(append(b, `,"local":{"address":"`...), s.Local)
-	if s.Peer.Port() != 0 {
-		b = appendEndpoint(append(b, `,"peer":{"address":"`...), s.Peer)
-	}
-	if s.Role != event.RoleUnknown {
-		b = append(b, `,"role":"`...)
-		b = append(b, s.Role.String()...)
-		b = append(b, '"')
-	}
-	return b
-}
-
-func appendEndpoint(b []byte, a netip.AddrPort) []byte {
-	b = a.Addr().AppendTo(b)
-	b = append(b, `","port":`...)
-	b = strconv.AppendUint(b, uint64(a.Port()), 10)
-	return append(b, '}')
+	o.b = appendInt(o.b, v)
 }

@@ -18,7 +18,7 @@ type Writer struct {
 
 // New returns a Writer; clock turns ktime into wall-clock time.
 func New(w io.Writer, clock event.Clock) *Writer {
-	return &Writer{w: w, clock: clock, o: object{b: make([]byte, 0, 2048), texts: &ownerTexts{}}}
+	return &Writer{w: w, clock: clock, o: object{b: make([]byte, 0, 2048), texts: &ownerTexts{}, sockets: &socketTexts{}}}
 }
 
 // SetClock changes the clock: the records that follow come from another host, or from
@@ -40,7 +40,7 @@ func (w *Writer) end() error {
 	return err
 }
 
-func (o *object) socket(s *event.Socket) { o.b = appendSocket(o.b, s) }
+func (o *object) socket(s *event.Socket) { o.b = o.sockets.append(o.b, s) }
 
 func (o *object) verdict(c event.Closer, m event.Method) {
 	if c != event.CloserUnknown {
