@@ -210,12 +210,26 @@ func run(t *testing.T, f *Flow, every ms, samples []event.Sample) {
 
 // leftovers lists what a Flow still holds on to.
 func leftovers(f *Flow) map[string]int {
-	held := map[string]int{"conns": len(f.conns), "minis": len(f.minis), "tuples": len(f.tuples.rings)}
-	held["window"] = len(f.window.queue) - f.window.head + len(f.window.list) - f.window.next
+	held := map[string]int{"conns": f.conns.n, "minis": f.minis.n, "tuples": f.tuples.rings.n}
+	held["window"] = f.window.len()
 	for k, n := range held {
 		if n == 0 {
 			delete(held, k)
 		}
 	}
 	return held
+}
+
+// each calls fn with every connection in the index.
+func (x *index) each(fn func(*conn)) {
+	for _, h := range x.rings.heads {
+		for ; h != 0; h = x.rings.links[h].next {
+			for c := x.store.at(h); ; {
+				fn(c)
+				if c = x.store.at(c.older); c.self == h {
+					break
+				}
+			}
+		}
+	}
 }

@@ -5,7 +5,7 @@ package flow
 import "finwait/tracer/event"
 
 // conn is one end of a connection, from its first closing step (or its first sight)
-// until everything about it is over.
+// until everything about it is over. It has no pointers; see [store].
 type conn struct {
 	key    uint64 // in Flow.conns: cookie, or the address where there is none; 0 if not there
 	cookie uint64
@@ -17,16 +17,17 @@ type conn struct {
 	closed int64 // ktime of the full socket's CLOSE; 0 before that
 
 	// What the kernel last said of the owner, and the last that a verdict has used.
-	owner *event.Process
-	next  *event.Process // seen in the window, not yet due
-	peer  *event.Process // the other end's, once it has been seen
+	owner name
+	next  name // seen in the window, not yet due
+	peer  name // the other end's, once it has been seen
+
+	older, newer handle // in the index: what has the same hash; older, of what is free: the next one
+	self         handle // where it is
+	hash         uint32 // in the index
 
 	bytesSent, bytesReceived int64
 
-	mini *mini // room, or nil
-	room mini
-
-	older, newer *conn // in the index: what has the same hash
+	mini mini
 
 	lives uint16 // how many connections this memory has been, for those that remember it
 
@@ -45,7 +46,7 @@ type conn struct {
 	incomplete  bool // steps are missing, and no record has said so yet
 }
 
-// mini is a TIME_WAIT mini-socket's life so far.
+// mini is a TIME_WAIT mini-socket's life so far; that of a connection without one is empty.
 type mini struct {
 	sock     uint64 // its address
 	entered  int64  // ktime of TIME_WAIT; 0 unknown
@@ -57,6 +58,9 @@ type mini struct {
 	inferred bool
 	unproven bool // what happened last was told by a segment's ends alone; the timer will prove it
 }
+
+// isMini reports whether a mini-socket is in the full one's place.
+func (c *conn) isMini() bool { return c.mini.sock != 0 }
 
 func (c *conn) socket() event.Socket {
 	return event.Socket{

@@ -12,9 +12,9 @@ type Doubt struct {
 // Doubts lists the connections whose socket can be looked at.
 func (f *Flow) Doubts() []Doubt {
 	list := make([]Doubt, 0, f.stats.Conns)
-	f.each(func(c *conn) {
+	f.store.each(func(c *conn) {
 		d := Doubt{Sock: c.sock, Cookie: c.cookie}
-		if c.mini != nil {
+		if c.isMini() {
 			d.Sock = c.mini.sock
 		}
 		// A number that finwait has given (before 5.12) is not in the kernel to be found.
@@ -32,15 +32,15 @@ func (f *Flow) Settled() int64 { return f.settled }
 // handed on: if the connection is still known, its end was lost. When that was, and why,
 // nobody can tell.
 func (f *Flow) Ended(d Doubt, ktime int64) error {
-	c := f.minis[d.Sock]
+	c := f.miniAt(d.Sock)
 	if c == nil || c.cookie != d.Cookie {
-		c = f.conns[d.Cookie]
-		if c == nil || c.mini != nil && c.mini.sock != d.Sock || c.mini == nil && c.sock != d.Sock {
+		c = f.byKey(d.Cookie)
+		if c == nil || c.isMini() && c.mini.sock != d.Sock || !c.isMini() && c.sock != d.Sock {
 			return nil
 		}
 	}
 	f.stats.Unseen++
-	if c.mini == nil && (c.closed != 0 || c.state == event.StateUnknown) {
+	if !c.isMini() && (c.closed != 0 || c.state == event.StateUnknown) {
 		f.forget(c) // its end has been shown; or none of its steps was
 		return nil
 	}
@@ -51,7 +51,7 @@ func (f *Flow) Ended(d Doubt, ktime int64) error {
 func (f *Flow) lostEnd(c *conn, ktime int64) error {
 	t := f.begin(c, ktime)
 	t.Old, t.New, t.Incomplete = c.state, event.Close, true
-	if c.mini != nil {
+	if c.isMini() {
 		t.Old = c.mini.state
 		if t.Old == event.TimeWait {
 			t.TimeWait = &event.TimeWaitInfo{Duration: event.Unknown, End: event.EndUnknown, Restarts: int(c.mini.restarts), Late: event.Unknown}

@@ -45,6 +45,9 @@ const (
 	// overdue is how long after its time a mini-socket's end is waited for.
 	overdue = 5 * time.Second
 
+	// trimEvery is how often memory that a burst has left behind is given back.
+	trimEvery = 5 * time.Second
+
 	timeWaitLen = 60 * time.Second // TCP_TIMEWAIT_LEN
 
 	// jitter is by how many jiffies two readings of one setting of a timer may differ.
@@ -74,13 +77,15 @@ type Flow struct {
 	opt     Options
 	out     Handler
 	window  window
-	conns   map[uint64]*conn // by key
-	minis   map[uint64]*conn // by the address of the mini-socket: those that conns does not find
+	store   *store
+	conns   table // by key
+	minis   table // by the address of the mini-socket: those that conns does not find
 	tuples  index
 	ends    ends // of the mini-sockets; kept only where segments are nameless
 	procs   processes
 	stats   Stats
 	swept   int64 // ktime of the last sweep
+	trimmed int64 // and of the last time that memory was given back
 	settled int64 // ktime up to which everything has been handed on
 	lossy   bool  // samples are missing: absence means nothing any more
 
@@ -88,10 +93,9 @@ type Flow struct {
 	tr   event.Transition
 	info event.TimeWaitInfo
 
-	known *conn   // whom the sample that is due is about, as far as preview has found out
-	spare []*conn // forgotten
-
-	recent [recent]*conn // of conns, or empty; see byKey
+	// Of the sample that is due, as far as preview has found out:
+	known *conn // whom it is about
+	who   name  // whom it names
 }
 
 // New returns a Flow that hands its records to out.
@@ -102,11 +106,13 @@ func New(out Handler, opt Options) *Flow {
 	if opt.MaxConns == 0 {
 		opt.MaxConns = defaultMaxConns
 	}
-	return &Flow{
-		opt: opt, out: out, conns: map[uint64]*conn{}, minis: map[uint64]*conn{}, ends: ends{},
-		tuples: index{seed: rand.Uint64(), rings: map[uint64]*conn{}},
-		procs:  processes{namer: opt.Namer, byKey: map[processKey]*event.Process{}},
+	s := &store{}
+	f := &Flow{
+		opt: opt, out: out, store: s, conns: newTable(), minis: newTable(), ends: ends{},
+		tuples: newIndex(s, rand.Uint64()), procs: newProcesses(opt.Namer),
 	}
+	f.procs.inUse = f.named
+	return f
 }
 
 // Stats returns the counts so far.
@@ -122,7 +128,8 @@ func (f *Flow) Sample(s *event.Sample) error {
 		f.stats.Unmatched++ // every socket has an address
 		return nil
 	}
-	f.window.push(s, f.preview(s))
+	c, who := f.preview(s)
+	f.window.push(s, c, who)
 	return nil
 }
 
@@ -132,6 +139,10 @@ func (f *Flow) Advance(ktime int64) error {
 		return err
 	}
 	f.settled = max(f.settled, ktime-int64(settle))
+	if ktime > f.trimmed+int64(trimEvery) {
+		f.trimmed = ktime
+		f.store.trim()
+	}
 	return f.sweep(ktime - int64(settle))
 }
 
@@ -144,9 +155,11 @@ func (f *Flow) settle(until int64) error {
 		if d == nil {
 			break
 		}
-		if f.known = nil; d.conn != nil && d.conn.lives == d.lives && d.conn.key == key(&d.Sample) && d.conn.tuple == d.Tuple {
-			f.known = d.conn
+		f.known = nil
+		if c := f.store.at(d.conn); c != nil && c.lives == d.lives && c.key == key(&d.Sample) && c.tuple == d.Tuple {
+			f.known = c
 		}
+		f.who = d.who
 		if err := f.step(&d.Sample); err != nil {
 			return err
 		}
@@ -156,16 +169,16 @@ func (f *Flow) settle(until int64) error {
 
 // preview looks at a sample when it arrives, before it is due, only to know whose
 // socket it is: the other end's record, due a moment earlier, can then name it.
-func (f *Flow) preview(s *event.Sample) *conn {
+func (f *Flow) preview(s *event.Sample) (c *conn, who name) {
 	if s.Kind != event.KindTransition {
-		return nil
+		return nil, 0
 	}
-	c := f.open(s)
-	c.next, c.nextKnown = nil, s.Attribution
 	if s.Has(event.FlagOwner) {
-		c.next = f.procs.intern(s)
+		who = f.procs.intern(s)
 	}
-	return c
+	c = f.open(s)
+	c.next, c.nextKnown = who, s.Attribution
+	return c, who
 }
 
 func (f *Flow) step(s *event.Sample) error {
@@ -203,21 +216,21 @@ func (f *Flow) begin(c *conn, ktime int64) *event.Transition {
 		Existed: c.existed, Incomplete: c.incomplete,
 	}
 	c.incomplete = false
-	if c.owner != nil {
-		t.Process = *c.owner
+	if c.owner != 0 {
+		t.Process = *f.procs.at(c.owner)
 	}
 	if !c.gone {
 		if p := f.tuples.peer(c); p != nil {
 			switch {
-			case p.owner.Known():
+			case f.procs.at(p.owner).Known():
 				c.peer = p.owner
-			case p.next != nil:
+			case p.next != 0:
 				c.peer = p.next
 			}
 		}
 	}
-	if c.peer != nil {
-		t.PeerProcess = *c.peer
+	if c.peer != 0 {
+		t.PeerProcess = *f.procs.at(c.peer)
 	}
 	return t
 }

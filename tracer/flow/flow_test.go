@@ -765,14 +765,7 @@ func TestEvict(t *testing.T) {
 		t.Errorf("conns %d, mini-sockets %d, evicted %d; want 4, 4, 96", s.Conns, s.TimeWaits, s.Evicted)
 	}
 	n := 0
-	for _, first := range f.tuples.rings {
-		for c := first; ; {
-			n++
-			if c = c.older; c == first {
-				break
-			}
-		}
-	}
+	f.tuples.each(func(*conn) { n++ })
 	if n != 4 {
 		t.Errorf("%d connections are indexed, want 4", n)
 	}
@@ -874,19 +867,36 @@ func TestNamer(t *testing.T) {
 	}
 }
 
+// TestProcessesBounded: of many processes those that a connection has stay as they are, and the
+// others are forgotten.
 func TestProcessesBounded(t *testing.T) {
-	ps := processes{byKey: map[processKey]*event.Process{}}
+	st := &store{}
+	ps := newProcesses(nil)
+	ps.inUse = func(used []bool) {
+		st.each(func(c *conn) { used[c.owner], used[c.next], used[c.peer] = true, true, true })
+	}
 	var s event.Sample
 	by(1)(&s)
-	first := ps.intern(&s)
-	for i := range maxProcesses + 10 {
-		s.Owner.PID = uint32(i + 2)
-		ps.intern(&s)
+	held := map[*conn]uint32{}
+	for i := range 3 * maxProcesses {
+		s.Owner.PID, s.Owner.TID = uint32(i+1), uint32(i+1)
+		n := ps.intern(&s)
+		if i%1000 == 0 {
+			c := st.take()
+			*[]*name{&c.owner, &c.next, &c.peer}[i/1000%3] = n
+			held[c] = uint32(i + 1)
+		}
 	}
-	if len(ps.byKey) > maxProcesses {
-		t.Errorf("%d processes remembered, want at most %d", len(ps.byKey), maxProcesses)
+	if len(ps.byKey) > maxProcesses || len(ps.list) > maxProcesses+1 {
+		t.Errorf("%d processes remembered in %d places, want at most %d", len(ps.byKey), len(ps.list), maxProcesses)
 	}
-	if first.PID != 1 {
-		t.Errorf("a process in use changed to %+v", first)
+	for c, pid := range held {
+		if p := ps.at(c.owner + c.next + c.peer); p.PID != pid {
+			t.Errorf("process %d, which is in use, changed to %+v", pid, p)
+		}
+		s.Owner.PID, s.Owner.TID = pid, pid
+		if n := ps.intern(&s); n != c.owner+c.next+c.peer {
+			t.Errorf("process %d, which is in use, got another name", pid)
+		}
 	}
 }

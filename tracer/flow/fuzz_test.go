@@ -63,45 +63,60 @@ func fuzzed(data []byte) []event.Sample {
 // invariants are what holds of a Flow at any time.
 func invariants(t *testing.T, f *Flow) {
 	t.Helper()
-	for k, c := range f.conns {
-		if c.key != k || k == 0 {
-			t.Fatalf("connection %#x is kept as %#x", c.key, k)
-		}
-	}
-	for k, c := range f.minis {
-		if c.mini == nil || c.mini.sock != k || c.key != 0 && f.conns[c.key] != c {
-			t.Fatalf("the mini-socket %#x is kept for another connection", k)
-		}
-	}
-	conns, indexed, alive := 0, 0, 0
-	f.each(func(c *conn) {
+	conns, keyed, listed, indexed, alive := 0, 0, 0, 0, 0
+	f.store.each(func(c *conn) {
 		conns++
-		if c.mini == nil {
+		if f.store.at(c.self) != c {
+			t.Fatalf("connection %#x is not where it says", c.key)
+		}
+		if c.key != 0 {
+			keyed++
+			if f.byKey(c.key) != c {
+				t.Fatalf("connection %#x cannot be found", c.key)
+			}
+		}
+		if c.owner != 0 && f.procs.at(c.owner) == nil || c.next != 0 && f.procs.at(c.next) == nil || c.peer != 0 && f.procs.at(c.peer) == nil {
+			t.Fatalf("connection %#x has a process that is forgotten", c.key)
+		}
+		if !c.isMini() {
 			return
 		}
 		alive++
-		if c.mini.listed != (f.minis[c.mini.sock] == c) || !c.mini.listed && c.key == 0 {
+		if c.mini.listed {
+			listed++
+		}
+		if c.mini.listed != (f.miniAt(c.mini.sock) == c) || !c.mini.listed && c.key == 0 {
 			t.Fatalf("the mini-socket %#x cannot be found", c.mini.sock)
 		}
 	})
+	if f.conns.n != keyed || f.minis.n != listed {
+		t.Fatalf("%d connections have keys, %d are listed; the tables have %d and %d", keyed, listed, f.conns.n, f.minis.n)
+	}
 	if s := f.Stats(); s.TimeWaits != alive || s.Conns != conns || conns > f.opt.MaxConns {
 		t.Fatalf("stats say %d mini-sockets, %d connections; there are %d, %d; at most %d are allowed", s.TimeWaits, s.Conns, alive, conns, f.opt.MaxConns)
 	}
-	for hash, first := range f.tuples.rings {
-		for c := first; ; {
-			indexed++
-			if hash != f.tuples.hash(&c.tuple) || c.older.newer != c || c.key != 0 && f.conns[c.key] != c {
-				t.Fatalf("the index holds a connection that it should not")
-			}
-			if c = c.older; c == first {
-				break
+	f.tuples.each(func(c *conn) {
+		indexed++
+		if f.store.at(c.self) != c || c.hash != f.tuples.hash(&c.tuple) || f.store.at(c.older).newer != c.self {
+			t.Fatalf("the index holds a connection that it should not")
+		}
+	})
+	room := 0
+	for _, n := range f.store.open {
+		k := f.store.chunks[n]
+		if k == nil {
+			room += chunkLen
+			continue
+		}
+		for h := k.free; h != 0; h = f.store.at(h).older {
+			room++
+			if c := f.store.at(h); *c != (conn{lives: c.lives, older: c.older}) {
+				t.Fatalf("a connection that was forgotten is not empty: %+v", c)
 			}
 		}
 	}
-	for _, c := range f.spare {
-		if *c != (conn{lives: c.lives}) {
-			t.Fatalf("a connection that was forgotten is not empty: %+v", c)
-		}
+	if all := len(f.store.chunks)*chunkLen - min(1, len(f.store.chunks)); conns+room != all {
+		t.Fatalf("%d connections and room for %d, of %d", conns, room, all)
 	}
 	if indexed > conns {
 		t.Fatalf("%d indexed, of %d", indexed, conns)
@@ -159,13 +174,15 @@ func FuzzFlow(f *testing.F) {
 					}
 				}
 			}
-			invariants(t, fl)
+			if i%16 == 0 || len(samples) < 100 { // they take longer than all else
+				invariants(t, fl)
+			}
 		}
 		if err := fl.Flush(); err != nil {
 			t.Fatal(err)
 		}
 		invariants(t, fl)
-		if n := len(fl.window.queue) - fl.window.head + len(fl.window.list) - fl.window.next; n != 0 {
+		if n := fl.window.len(); n != 0 {
 			t.Errorf("%d samples left after Flush", n)
 		}
 		if n := len(got.close.open); n > 5 {

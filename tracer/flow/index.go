@@ -15,15 +15,19 @@ func isLoopback(a [16]byte) bool { return netip.AddrFrom16(a).Unmap().IsLoopback
 
 // index finds connections by their 4-tuple, and the other end of a connection by itself.
 // Both ends have the same hash, and what has the same hash is in one ring: so an end looks
-// around instead of looking up. Namespaces are not part of it: the other end may be in
+// around instead of looking up, and compares: by chance, others have that hash as well.
+// Namespaces are not part of it: the other end may be in
 // another one.
 type index struct {
-	seed  uint64           // unknown to whoever chooses addresses and ports
-	rings map[uint64]*conn // the newest of each; in a ring, newer ones come first
+	store *store
+	seed  uint64 // unknown to whoever chooses addresses and ports
+	rings table  // the newest of each; in a ring, newer ones come first
 }
 
-func (x *index) hash(t *event.Tuple) uint64 {
-	return x.end(&t.Local, t.LocalPort) + x.end(&t.Peer, t.PeerPort)
+func newIndex(s *store, seed uint64) index { return index{store: s, seed: seed, rings: newTable()} }
+
+func (x *index) hash(t *event.Tuple) uint32 {
+	return uint32(x.end(&t.Local, t.LocalPort) + x.end(&t.Peer, t.PeerPort))
 }
 
 func (x *index) end(a *[16]byte, port uint16) uint64 {
@@ -38,40 +42,40 @@ func fold(a, b uint64) uint64 {
 }
 
 func (x *index) add(c *conn) {
-	hash := x.hash(&c.tuple)
-	first := x.rings[hash]
-	if first == nil {
-		c.older, c.newer = c, c
-	} else {
-		c.older, c.newer = first, first.newer
-		c.older.newer, c.newer.older = c, c
+	c.hash = x.hash(&c.tuple)
+	c.older, c.newer = c.self, c.self
+	if first := x.rings.first(c.hash); first != 0 {
+		older := x.store.at(first)
+		c.older, c.newer = first, older.newer
+		x.store.at(older.newer).older = c.self
+		older.newer = c.self
+		x.rings.remove(first)
 	}
-	x.rings[hash] = c
+	x.rings.add(c.hash, c.self)
 }
 
 func (x *index) remove(c *conn) {
-	if c.older == nil {
+	if c.older == 0 {
 		return // not there
 	}
-	if hash := x.hash(&c.tuple); c.older == c {
-		delete(x.rings, hash)
-	} else {
-		if x.rings[hash] == c {
-			x.rings[hash] = c.older
+	if x.rings.first(c.hash) == c.self {
+		x.rings.remove(c.self)
+		if c.older != c.self {
+			x.rings.add(c.hash, c.older)
 		}
-		c.older.newer, c.newer.older = c.newer, c.older
 	}
-	c.older, c.newer = nil, nil
+	x.store.at(c.older).newer, x.store.at(c.newer).older = c.newer, c.older
+	c.older, c.newer = 0, 0
 }
 
 // closing returns the connection with this 4-tuple in this namespace that a mini-socket
 // may take the place of. A newer one with the same 4-tuple may be in the window already.
 func (x *index) closing(t *event.Tuple, netns uint32) *conn {
 	var older *conn
-	first := x.rings[x.hash(t)]
-	for c := first; c != nil; c = c.older {
+	first := x.rings.first(x.hash(t))
+	for c := x.store.at(first); c != nil; c = x.store.at(c.older) {
 		switch {
-		case c.tuple != *t || c.netns != netns || c.mini != nil:
+		case c.tuple != *t || c.netns != netns || c.isMini():
 		case c.state == event.FinWait1 || c.state == event.FinWait2 || c.state == event.Closing:
 			return c
 		case c.state == event.StateUnknown && c.existed:
@@ -88,7 +92,7 @@ func (x *index) closing(t *event.Tuple, netns uint32) *conn {
 // about it. A loopback address means the same namespace; otherwise exactly one
 // socket of this host must have the mirrored 4-tuple, and no other the same.
 func (x *index) peer(c *conn) *conn {
-	if c.older == nil {
+	if c.older == 0 {
 		return nil
 	}
 	loopback, mirrored := isLoopback(c.tuple.Peer), c.tuple.Reverse()
@@ -103,7 +107,7 @@ func (x *index) peer(c *conn) *conn {
 		} else if p != c && p.tuple == c.tuple {
 			alike = true
 		}
-		if p = p.older; p == c {
+		if p = x.store.at(p.older); p == c {
 			break
 		}
 	}
@@ -114,9 +118,9 @@ func (x *index) peer(c *conn) *conn {
 		return nil
 	}
 	// Within one namespace they are of one time each: the newest.
-	p := x.rings[x.hash(&c.tuple)]
+	p := x.store.at(x.rings.first(c.hash))
 	for p.tuple != mirrored || p.netns != c.netns {
-		p = p.older
+		p = x.store.at(p.older)
 	}
 	return p
 }

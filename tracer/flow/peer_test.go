@@ -130,9 +130,14 @@ func TestNewConnectionDuringTimeWait(t *testing.T) {
 }
 
 func TestIndex(t *testing.T) {
-	x := index{seed: 1, rings: map[uint64]*conn{}}
+	s := &store{}
+	x := newIndex(s, 1)
 	tuple := event.Tuple{LocalPort: 1, PeerPort: 2}
-	end := func(netns uint32) *conn { return &conn{tuple: tuple, netns: netns, state: event.FinWait2} }
+	end := func(netns uint32) *conn {
+		c := s.take()
+		c.tuple, c.netns, c.state = tuple, netns, event.FinWait2
+		return c
+	}
 	a, b, c := end(1), end(2), end(3)
 	all := []*conn{a, b, c}
 	for _, first := range all {
@@ -156,8 +161,8 @@ func TestIndex(t *testing.T) {
 			for _, e := range left {
 				x.remove(e)
 			}
-			if len(x.rings) != 0 {
-				t.Errorf("%d entries left", len(x.rings))
+			if x.rings.n != 0 {
+				t.Errorf("%d entries left", x.rings.n)
 			}
 		}
 	}
@@ -169,7 +174,7 @@ func TestWindow(t *testing.T) {
 	// Samples jitter by less than the window: they must come out sorted, all of them.
 	for i := range int64(20000) {
 		now += 10
-		w.push(&event.Sample{KTime: now - i*7919%100}, nil)
+		w.push(&event.Sample{KTime: now - i*7919%100}, nil, 0)
 		pushed++
 		for s := w.pop(now - 200); s != nil; s = w.pop(now - 200) {
 			if s.KTime < popped {
@@ -179,10 +184,10 @@ func TestWindow(t *testing.T) {
 			pushed--
 		}
 	}
-	if n := int64(len(w.queue) - w.head); pushed != n || n > 40 {
+	if n := int64(w.len()); pushed != n || n > 40 {
 		t.Errorf("%d samples wait, want %d, and no more than 40", n, pushed)
 	}
-	if cap(w.queue) > 20000 {
-		t.Errorf("room for %d samples: the window grows without need", cap(w.queue))
+	if len(w.queue.ring) > leastQueue {
+		t.Errorf("room for %d samples: the window grows without need", len(w.queue.ring))
 	}
 }

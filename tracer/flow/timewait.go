@@ -24,16 +24,16 @@ func (f *Flow) armed(s *event.Sample) error {
 		f.stats.Unmatched++
 		c = f.open(s)
 		c.incomplete = true
-	} else if c.mini == nil && s.Has(event.FlagRequeued) {
+	} else if !c.isMini() && s.Has(event.FlagRequeued) {
 		c.incomplete = true // its birth was not seen
 	}
 	if s.Has(event.FlagTimestamps) {
 		c.timestamps = 1
 	}
-	if c.mini == nil {
+	if !c.isMini() {
 		return f.born(c, s)
 	}
-	m := c.mini
+	m := &c.mini
 	m.due = f.due(s)
 	switch {
 	case m.state == event.FinWait2 && s.New == event.TimeWait:
@@ -62,7 +62,7 @@ func (f *Flow) fin(s *event.Sample) error {
 	if c == nil {
 		return nil
 	}
-	m, expires := c.mini, s.Jiffies+uint64(timeWaitLen/f.opt.Tick)
+	m, expires := &c.mini, s.Jiffies+uint64(timeWaitLen/f.opt.Tick)
 	if m.state == event.TimeWait && expires <= m.expires+jitter {
 		return nil // the timer has said so
 	}
@@ -110,8 +110,8 @@ func (f *Flow) sweep(now int64) error {
 	}
 	f.swept = now
 	var late []*conn
-	f.each(func(c *conn) {
-		if c.mini != nil && c.mini.due < now {
+	f.store.each(func(c *conn) {
+		if c.isMini() && c.mini.due < now {
 			late = append(late, c)
 		}
 	})
@@ -134,7 +134,7 @@ func (c *conn) halfClosed() {
 
 // enter is the step into TIME_WAIT, from FIN_WAIT2 or CLOSING.
 func (f *Flow) enter(c *conn, ktime int64) error {
-	m := c.mini
+	m := &c.mini
 	m.state, m.entered = event.TimeWait, ktime
 	old := c.state
 	if old == event.StateUnknown && c.before == event.Closing {
@@ -169,7 +169,7 @@ func (f *Flow) older(c *conn) {
 			c.closer = event.CloserBoth
 		}
 	}
-	if !c.owner.Known() && c.next != nil && c.nextKnown != event.Exact {
+	if !f.procs.at(c.owner).Known() && c.next != 0 && c.nextKnown != event.Exact {
 		c.owner, c.attribution = c.next, c.nextKnown
 	}
 }
@@ -178,7 +178,7 @@ func (f *Flow) older(c *conn) {
 // TIME_WAIT always lasts TCP_TIMEWAIT_LEN; an orphan's FIN_WAIT2 has a length of its own.
 func (f *Flow) seen(s *event.Sample) {
 	known := f.find(s)
-	if known != nil && known.mini != nil {
+	if known != nil && known.isMini() {
 		return // seen since, by its events
 	}
 	c := f.open(s)
@@ -214,11 +214,11 @@ func (f *Flow) armedAt(s *event.Sample) int64 {
 // dead: the timer was taken off.
 func (f *Flow) dead(s *event.Sample) error {
 	c := f.find(s)
-	if c == nil || c.mini == nil {
+	if c == nil || !c.isMini() {
 		f.stats.Unmatched++
 		c = f.open(s)
 		c.gone, c.incomplete = true, true
-		if c.mini == nil {
+		if !c.isMini() {
 			f.replace(c, s, mini{state: s.New, sock: s.Sock})
 		}
 	}
@@ -254,7 +254,7 @@ func endReason(r event.Reason) event.EndReason {
 
 // end is the end of a mini-socket, and of the connection; s is its KindDead.
 func (f *Flow) end(c *conn, s *event.Sample, why event.Reason) error {
-	m := c.mini
+	m := &c.mini
 	reason := endReason(why)
 	if m.unproven && s.Expires+jitter >= m.expires && s.Expires <= m.expires+jitter {
 		m.inferred = false // the timer was set when the segment came
@@ -294,7 +294,7 @@ func (f *Flow) end(c *conn, s *event.Sample, why event.Reason) error {
 		if reason == event.EndReusedByConnect {
 			f.info.SuccessorCookie = s.Successor
 			if s.Has(event.FlagOwner) {
-				f.info.Successor = *f.procs.intern(s)
+				f.info.Successor = *f.procs.at(f.procs.intern(s))
 			}
 		}
 		t.TimeWait = &f.info
@@ -316,8 +316,8 @@ func (f *Flow) end(c *conn, s *event.Sample, why event.Reason) error {
 // that have not happened, oldest first: New is CLOSE, and their end is EndOpen.
 func (f *Flow) OpenTimeWaits(ktime int64, fn func(*event.Transition) error) error {
 	var open []*conn
-	f.each(func(c *conn) {
-		if c.mini != nil {
+	f.store.each(func(c *conn) {
+		if c.isMini() {
 			open = append(open, c)
 		}
 	})

@@ -22,7 +22,7 @@ func (f *Flow) transition(s *event.Sample) error {
 		f.stats.Duplicates++
 		return nil
 	}
-	if c.state != event.StateUnknown && c.state != s.Old && c.mini == nil {
+	if c.state != event.StateUnknown && c.state != s.Old && !c.isMini() {
 		c.incomplete = true
 	}
 	if c.state == event.StateUnknown && f.lossy && !c.existed && midway(s.Old) {
@@ -30,7 +30,7 @@ func (f *Flow) transition(s *event.Sample) error {
 	}
 	c.role, c.sock = s.Role, s.Sock
 	if s.Has(event.FlagOwner) {
-		c.owner, c.attribution = f.procs.intern(s), s.Attribution
+		c.owner, c.attribution = f.who, s.Attribution
 	} else {
 		c.owner, c.attribution = f.procs.nobody(s.Cgroup), event.AttributionUnknown
 	}
@@ -55,7 +55,7 @@ func (f *Flow) transition(s *event.Sample) error {
 		c.closed = s.KTime
 	}
 
-	if s.New == event.Close && c.mini != nil {
+	if s.New == event.Close && c.isMini() {
 		// tcp_time_wait() has put a mini-socket in this socket's place: what the
 		// tracepoint calls the end is not.
 		c.gone = true
@@ -163,7 +163,7 @@ func (f *Flow) connectError(s *event.Sample) error {
 		Cookie: s.Cookie, NetNS: s.NetNS, Family: s.Family, Local: s.LocalAddr(), Peer: s.PeerAddr(), Role: event.Client,
 	}}
 	if s.Has(event.FlagOwner) {
-		e.Process = *f.procs.intern(s)
+		e.Process = *f.procs.at(f.procs.intern(s))
 	}
 	return f.out.ConnectError(&e)
 }
@@ -176,12 +176,12 @@ func (f *Flow) release(s *event.Sample) error {
 		r.Socket = event.Socket{Cookie: s.Cookie, NetNS: s.NetNS, Family: s.Family, Local: s.LocalAddr(), Peer: s.PeerAddr(), Role: s.Role}
 	} else {
 		r.Socket = c.socket()
-		if c.mini == nil {
+		if !c.isMini() {
 			f.forget(c)
 		}
 	}
 	if s.Has(event.FlagOwner) {
-		r.Process = *f.procs.intern(s)
+		r.Process = *f.procs.at(f.procs.intern(s))
 	}
 	return f.out.Release(&r)
 }

@@ -10,20 +10,11 @@ import "finwait/tracer/event"
 // another way, all at once, and the ring may hold much that is older: it has a queue of
 // its own.
 type window struct {
-	queue []due // sorted by KTime from head on
-	head  int
-	list  []due // of what was listed: sorted by KTime from next on
-	next  int
+	queue queue
+	list  queue  // of what was listed
 	clues []clue // sorted by ktime from first on; none there is older than what was popped last
 	first int
 	keys  [keyGroups]uint32 // how many of the clues have a key of the group
-}
-
-// due is a sample that waits, and the connection that it seemed to be about when it came.
-type due struct {
-	event.Sample
-	conn  *conn
-	lives uint16 // of conn, then
 }
 
 // keyGroups must be a power of two, and large against the clues of a busy moment.
@@ -31,70 +22,42 @@ const keyGroups = 4096
 
 func group(key uint64) uint64 { return key * 0x9e3779b97f4a7c15 >> 52 % keyGroups }
 
-// maxIdle is how much room a burst may leave behind, in samples: some 3 MB.
-const maxIdle = 8192
-
-func (w *window) push(s *event.Sample, c *conn) {
+// push takes a sample, the connection that it seems to be about, and the process that it
+// names, if any.
+func (w *window) push(s *event.Sample, c *conn, who name) {
 	if s.Kind == event.KindMiniSeen || s.Kind == event.KindSockSeen {
-		w.pushListed(s, c)
+		w.list.push(s, c, who)
 		return
 	}
-	if w.head > 0 && w.head == len(w.queue) {
-		w.queue, w.head = w.queue[:0], 0
-		if cap(w.queue) > maxIdle {
-			w.queue = nil
-		}
-	}
-	if w.head > 4096 && w.head*2 > len(w.queue) {
-		n := copy(w.queue, w.queue[w.head:])
-		w.queue, w.head = w.queue[:n], 0
-	}
 	w.note(s)
-	w.queue = append(w.queue, due{Sample: *s, conn: c})
-	if c != nil {
-		w.queue[len(w.queue)-1].lives = c.lives
-	}
-	for i := len(w.queue) - 1; i > w.head && w.queue[i-1].KTime > w.queue[i].KTime; i-- {
-		w.queue[i-1], w.queue[i] = w.queue[i], w.queue[i-1]
-	}
+	w.queue.push(s, c, who)
 }
 
-func (w *window) pushListed(s *event.Sample, c *conn) {
-	w.list = append(w.list, due{Sample: *s, conn: c})
-	if c != nil {
-		w.list[len(w.list)-1].lives = c.lives
-	}
-	for i := len(w.list) - 1; i > w.next && w.list[i-1].KTime > w.list[i].KTime; i-- {
-		w.list[i-1], w.list[i] = w.list[i], w.list[i-1]
+// len is how many samples wait.
+func (w *window) len() int { return w.queue.n + w.list.n }
+
+// each calls fn with every sample that waits.
+func (w *window) each(fn func(*due)) {
+	for _, q := range []*queue{&w.queue, &w.list} {
+		for i := range q.n {
+			fn(q.at(i))
+		}
 	}
 }
 
 // pop returns the oldest sample if it is not younger than ktime. It is valid until
 // the next push.
 func (w *window) pop(ktime int64) *due {
-	listed := w.next < len(w.list) && (w.head == len(w.queue) || w.list[w.next].KTime <= w.queue[w.head].KTime)
-	if listed {
-		return w.popListed(ktime)
+	if w.list.n > 0 && (w.queue.n == 0 || w.list.at(0).KTime <= w.queue.at(0).KTime) {
+		return w.list.pop(ktime)
 	}
-	if w.head == len(w.queue) || w.queue[w.head].KTime > ktime {
+	s := w.queue.pop(ktime)
+	if s == nil {
 		return nil
 	}
-	s := &w.queue[w.head]
-	w.head++
 	for w.first < len(w.clues) && w.clues[w.first].ktime < s.KTime {
 		w.keys[group(w.clues[w.first].key)]--
 		w.first++
-	}
-	return s
-}
-
-func (w *window) popListed(ktime int64) *due {
-	s := &w.list[w.next]
-	if s.KTime > ktime {
-		return nil
-	}
-	if w.next++; w.next == len(w.list) {
-		w.list, w.next = nil, 0 // it will not be needed again soon
 	}
 	return s
 }
