@@ -30,9 +30,12 @@ type Handler interface {
 const (
 	// The kernel side wakes the reader only when much is waiting; else it looks itself.
 	flushEvery = 40 * time.Millisecond
-	// An emptied ring is left alone for this long. Waiting for it would be over at once
-	// under load, for one record; the default ring holds ten times what comes meanwhile.
-	pause = 10 * time.Millisecond
+	// An emptied ring is left alone for a while: waiting for it would be over at once under
+	// load, for one record. These are the bounds; in between it is as long as it takes to
+	// fill an eighth of the ring at fillRate.
+	leastPause, mostPause = time.Millisecond, 20 * time.Millisecond
+	// fillRate is how fast a ring fills at the worst, in bytes a second: 40,000 connections.
+	fillRate = 52 << 20
 	// Losses are read this often, and at the end.
 	lossEvery = time.Second
 	// A long burst is handed on in portions of this many samples.
@@ -54,7 +57,13 @@ func (t *Tracer) Run(ctx context.Context, h Handler) error {
 	return errors.Join(err, t.finish(h, err))
 }
 
+// pause is how long an emptied ring of a size is left alone.
+func pause(ring uint32) time.Duration {
+	return min(max(time.Duration(ring)*time.Second/fillRate/8, leastPause), mostPause)
+}
+
 func (t *Tracer) read(ctx context.Context, h Handler) error {
+	pause := pause(t.opt.RingBytes)
 	losss := time.Now()
 	rest := time.NewTimer(0)
 	defer rest.Stop()
