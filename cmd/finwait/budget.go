@@ -4,7 +4,6 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"io"
 	"net/netip"
 	"time"
@@ -84,35 +83,19 @@ func runBudget(ctx context.Context, w, stderr io.Writer, f budgetFlags) error {
 	if err := f.check(); err != nil {
 		return err
 	}
-	flt, log, l, err := f.openViewer(stderr)
+	flt, log, v, err := f.openViewer(stderr)
 	if err != nil {
 		return err
 	}
-	defer l.Close()
-	if f.watch && f.duration > 0 {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, f.duration)
-		defer cancel()
-	}
+	defer v.Close()
 	var before *event.Look
-	for {
-		now, err := l.look()
-		if err != nil {
-			return err
-		}
+	return v.each(ctx, &f.lookFlags, func(now *event.Look) (enough bool, err error) {
 		if before != nil || f.interval == 0 {
-			if err := showBudgets(w, &f, &flt, log, before, now); err != nil || !f.watch {
-				return err
-			}
+			err, enough = showBudgets(w, &f, &flt, log, before, now), !f.watch
 		}
 		before = now
-		if !l.pause(ctx, now, f.interval) {
-			if f.watch {
-				return nil
-			}
-			return fmt.Errorf("wait for the second look: %w", context.Cause(ctx))
-		}
-	}
+		return enough, err
+	})
 }
 
 func showBudgets(w io.Writer, f *budgetFlags, flt *filter.Filter, log zerolog.Logger, before, now *event.Look) error {

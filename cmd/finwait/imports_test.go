@@ -45,7 +45,7 @@ func TestImports(t *testing.T) {
 		"gonum.org/":                 {"finwait/output/report/html"},
 		"github.com/rs/zerolog":      {"finwait/cmd/finwait"},
 		"github.com/spf13/":          {"finwait/cmd/finwait"},
-		"github.com/vishvananda/net": {"finwait/cmd/bench", "finwait/tracer/workload"},
+		"github.com/vishvananda/net": {"finwait/cmd/bench", "finwait/tracer", "finwait/tracer/workload"},
 	}
 	standardOnly := []string{"finwait/tracer/event", "finwait/tracer/flow", "finwait/tracer/ports", "finwait/output/filter", "finwait/output/jsonl", "finwait/output/table"}
 	seen := 0

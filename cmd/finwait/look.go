@@ -61,32 +61,57 @@ func (f *liveFlags) openViewer(stderr io.Writer) (flt filter.Filter, log zerolog
 }
 
 // look lists what is there now. What could not be listed is said once.
-func (l *viewer) look() (*event.Look, error) {
-	now, err := l.Look(l.netns)
+func (v *viewer) look() (*event.Look, error) {
+	now, err := v.Look(v.netns)
 	if err != nil {
 		return nil, err
 	}
 	if len(now.Namespaces) == 0 {
 		err := errors.Join(now.Errs...)
 		if err == nil {
-			err = fmt.Errorf("no process is in network namespace %d, and it is mounted nowhere: nobody can enter it", l.netns)
+			err = fmt.Errorf("no process is in network namespace %d, and it is mounted nowhere: nobody can enter it", v.netns)
 		}
 		return nil, fmt.Errorf("look at the sockets: %w", err)
 	}
-	if !l.warned {
+	if !v.warned {
 		for _, err := range now.Errs {
-			l.log.Warn().Err(err).Msg("not everything could be listed")
+			v.log.Warn().Err(err).Msg("not everything could be listed")
 		}
-		l.warned = len(now.Errs) > 0
+		v.warned = len(now.Errs) > 0
 	}
 	for i := range now.Sockets {
 		for _, p := range now.Sockets[i].Owners {
 			if p.Cgroup == "" && p.Exe == "" {
-				l.namer.Name(p, now.Sockets[i].Cgroup)
+				v.namer.Name(p, now.Sockets[i].Cgroup)
 			}
 		}
 	}
 	return now, nil
+}
+
+// each has one look after the other shown, an interval apart, until show says that it is
+// enough or, with --watch, until the time is over.
+func (v *viewer) each(ctx context.Context, f *lookFlags, show func(now *event.Look) (enough bool, err error)) error {
+	if f.watch && f.duration > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, f.duration)
+		defer cancel()
+	}
+	for {
+		now, err := v.look()
+		if err != nil {
+			return err
+		}
+		if enough, err := show(now); enough || err != nil {
+			return err
+		}
+		if !v.pause(ctx, now, f.interval) {
+			if f.watch {
+				return nil
+			}
+			return fmt.Errorf("wait for the second look: %w", context.Cause(ctx))
+		}
+	}
 }
 
 // pause waits until an interval after the beginning of a look; false when ctx ends.

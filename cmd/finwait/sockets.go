@@ -144,16 +144,8 @@ func runSockets(ctx context.Context, w, stderr io.Writer, f socketsFlags) error 
 		return err
 	}
 	defer v.Close()
-	if f.duration > 0 {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, f.duration)
-		defer cancel()
-	}
-	for since := map[known]int64{}; ; {
-		now, err := v.look()
-		if err != nil {
-			return err
-		}
+	since := map[known]int64{}
+	return v.each(ctx, &f.lookFlags, func(now *event.Look) (enough bool, err error) {
 		ports.Roles(now)
 		since = remember(since, now)
 		var list []*event.Seen
@@ -168,13 +160,8 @@ func runSockets(ctx context.Context, w, stderr io.Writer, f socketsFlags) error 
 		if undecided > 0 {
 			log.Info().Int("sockets", undecided).Msg("may have been in their state for that long as well: an ACK has come since, from keep-alive perhaps; --watch will know")
 		}
-		if err := showSockets(w, &f, list); err != nil || !f.watch {
-			return err
-		}
-		if !v.pause(ctx, now, f.interval) {
-			return nil
-		}
-	}
+		return !f.watch, showSockets(w, &f, list)
+	})
 }
 
 func showSockets(w io.Writer, f *socketsFlags, list []*event.Seen) error {
