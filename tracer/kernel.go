@@ -24,9 +24,9 @@ var ErrNoFunction = errors.New("not on this kernel")
 type kernel struct {
 	types     *btf.Spec
 	cache     *btf.Cache
-	symbols   map[string]span
-	symbolErr error // why there are none
-	fentryErr error // why fentry programs cannot be loaded; nil if they can
+	symbols   map[string]span // those that the timer probe needs; read for that alone
+	symbolErr error           // why there are none
+	fentryErr error           // why fentry programs cannot be loaded; nil if they can
 }
 
 // span is where a symbol lies in memory: from start up to, not including, end.
@@ -37,12 +37,12 @@ var wantedSymbols = []string{"tw_timer_handler", "reqsk_timer_handler", "tcp_v4_
 // readSymbols finds names in the format of /proc/kallsyms, which is in order of
 // address, so a symbol ends where the next address begins. The kernel prints zeros
 // to a reader without CAP_SYSLOG, or under kernel.kptr_restrict=2: such symbols
-// are left out.
+// are left out. It reads no further than it has to: each line is work for the kernel.
 func readSymbols(r io.Reader, names []string) (map[string]span, error) {
 	found := make(map[string]span, len(names))
 	open := map[string]uint64{}
 	scan := bufio.NewScanner(r)
-	for scan.Scan() {
+	for len(found) < len(names) && scan.Scan() {
 		// ffffffff82006870 t tw_timer_handler; a fourth field, behind a tab, names a module
 		address, rest, _ := bytes.Cut(scan.Bytes(), []byte(" "))
 		_, symbol, ok := bytes.Cut(rest, []byte(" "))

@@ -79,7 +79,7 @@ func newObjects(opt Options, k *kernel) (*objects, error) {
 	if opt.NoCookies {
 		o.ladder = []helpers{{taskRegs: true}, {}}
 	}
-	if err := o.configure(opt, k); err != nil {
+	if err := o.configure(opt); err != nil {
 		return nil, err
 	}
 	for name, m := range spec.Maps {
@@ -97,16 +97,10 @@ func newObjects(opt Options, k *kernel) (*objects, error) {
 
 // configure writes the kernel side's constants. They must be set before loading: the
 // verifier removes the branches that they close.
-func (o *objects) configure(opt Options, k *kernel) error {
+func (o *objects) configure(opt Options) error {
 	set := map[string]any{
-		"drag":           opt.Drag,
-		"wake_bytes":     opt.RingBytes / 16,
-		"tw_timer_fn":    k.symbols["tw_timer_handler"].start,
-		"reqsk_timer_fn": k.symbols["reqsk_timer_handler"].start,
-		"rcv4_start":     k.symbols["tcp_v4_rcv"].start,
-		"rcv4_end":       k.symbols["tcp_v4_rcv"].end,
-		"rcv6_start":     k.symbols["tcp_v6_rcv"].start,
-		"rcv6_end":       k.symbols["tcp_v6_rcv"].end,
+		"drag":       opt.Drag,
+		"wake_bytes": opt.RingBytes / 16,
 	}
 	if f := opt.Filter; f != (Filter{}) {
 		set["filter_on"] = uint8(1)
@@ -117,7 +111,23 @@ func (o *objects) configure(opt Options, k *kernel) error {
 		set["filter_local_addr"], set["filter_local_mask"] = prefix(f.Local)
 		set["filter_peer_addr"], set["filter_peer_mask"] = prefix(f.Peer)
 	}
-	for name, value := range set {
+	return o.set(set)
+}
+
+// locate tells the kernel side where functions are, before what needs them is loaded.
+func (o *objects) locate(symbols map[string]span) error {
+	return o.set(map[string]any{
+		"tw_timer_fn":    symbols["tw_timer_handler"].start,
+		"reqsk_timer_fn": symbols["reqsk_timer_handler"].start,
+		"rcv4_start":     symbols["tcp_v4_rcv"].start,
+		"rcv4_end":       symbols["tcp_v4_rcv"].end,
+		"rcv6_start":     symbols["tcp_v6_rcv"].start,
+		"rcv6_end":       symbols["tcp_v6_rcv"].end,
+	})
+}
+
+func (o *objects) set(constants map[string]any) error {
+	for name, value := range constants {
 		v, ok := o.spec.Variables[name]
 		if !ok {
 			return fmt.Errorf("set %s: no such constant in the BPF object", name)

@@ -44,9 +44,6 @@ func Open(opt Options) (*Tracer, error) {
 	if t.kernel.types, t.kernel.cache, err = ready(opt.Types); err != nil {
 		return nil, err
 	}
-	if t.kernel.symbols, err = hostSymbols(); err != nil {
-		t.kernel.symbols, t.kernel.symbolErr = nil, err // the hooks that need them say so
-	}
 	if t.objects, err = newObjects(t.opt, t.kernel); err != nil {
 		return nil, refusal("set BPF up", err)
 	}
@@ -97,6 +94,9 @@ func (t *Tracer) start() error {
 			t.probe = ProbeTimer
 		}
 	}
+	if err := t.locate(); err != nil {
+		return err
+	}
 	missing, err := t.attachAll()
 	if err != nil && missing == hookFentry && t.opt.Probe == ProbeAuto {
 		// It promised well and did not attach: begin again with the other one.
@@ -105,9 +105,23 @@ func (t *Tracer) start() error {
 			return fmt.Errorf("detach: %w", err)
 		}
 		t.status, t.probe = nil, ProbeTimer
+		if err := t.locate(); err != nil {
+			return err
+		}
 		_, err = t.attachAll()
 	}
 	return err
+}
+
+// locate finds the functions that the timer probe knows by their addresses.
+func (t *Tracer) locate() (err error) {
+	if t.probe != ProbeTimer {
+		return nil
+	}
+	if t.kernel.symbols, err = hostSymbols(); err != nil {
+		t.kernel.symbols, t.kernel.symbolErr = nil, err // the hooks that need them say so
+	}
+	return t.objects.locate(t.kernel.symbols)
 }
 
 // attachAll attaches the table of hooks for the probe. It stops at the first required
