@@ -23,7 +23,7 @@ type chunk struct {
 
 const (
 	chunkLen = 256 // a power of two; with what is beside them, six pages of 8 KB
-	// maxIdle is how many empty chunks are kept to be used again: 1.5 MB.
+	// maxIdleChunks is how many empty chunks are kept to be used again: 1.5 MB.
 	maxIdleChunks = 32
 )
 
@@ -64,11 +64,12 @@ func (s *store) take() *conn {
 
 func newChunk(n uint32) *chunk {
 	k := &chunk{}
-	for i := handle(chunkLen - 1); i > 0 || n > 0; i-- {
-		k.conns[i].older, k.free = k.free, handle(n)*chunkLen+i
-		if i == 0 {
-			break
-		}
+	first := 0
+	if n == 0 {
+		first = 1 // its handle would be 0
+	}
+	for i := chunkLen - 1; i >= first; i-- {
+		k.conns[i].older, k.free = k.free, handle(n)*chunkLen+handle(i)
 	}
 	return k
 }
