@@ -4,6 +4,7 @@ package tracer
 
 import (
 	"fmt"
+	"slices"
 
 	"finwait/tracer/event"
 )
@@ -35,8 +36,16 @@ type losses struct {
 	badRecords uint64
 	reported   map[event.LossReason]uint64
 	last       int64
-	spoiled    bool // a bad record came since the last report
+	details    uint64 // of the recursion misses reported
+	spoiled    bool   // a bad record came since the last report
 }
+
+// details are the programs that no step of a socket depends on: what they miss costs a name
+// or an errno. They run in the caller's context, where an fentry program can be preempted:
+// it is then skipped for whatever another task does meanwhile on that CPU, mostly with
+// descriptors that are no sockets and connects that do not fail. So their misses are an
+// upper bound.
+var details = []string{"on_fd_install", "on_fd_install_again", "on_hash_connect", "on_hash_connect6", "on_sys_exit", "on_uring_cqe", "on_uring_res"}
 
 // Counters are the kernel side's totals since the start of the trace.
 type Counters struct {
@@ -45,6 +54,7 @@ type Counters struct {
 	Skipped  map[string]uint64           // recursion misses by program, as the kernel counts them
 	Ran      map[string]uint64           // runs by program; 0 unless BPF statistics are on
 	Lost     map[event.LossReason]uint64 // what is missing; every kernel-side reason is present, at zero too
+	Details  uint64                      // of Lost[event.LossRecursion]: those that cost no step of a socket
 }
 
 // sum adds a counter up over all CPUs.
@@ -103,16 +113,21 @@ func (t *Tracer) Counters() (Counters, error) {
 		if tw.pickedUp == countAcceptAgain {
 			// Most descriptors are no sockets, and nobody has to pick them up: what can be
 			// lost is what both missed.
-			c.Lost[event.LossRecursion] += min(missed, c.Skipped[tw.second])
+			c.Details += min(missed, c.Skipped[tw.second])
 		} else if missed > pickedUp {
 			c.Lost[event.LossRecursion] += missed - pickedUp
 		}
 	}
 	for name, missed := range c.Skipped {
-		if !done[name] {
+		switch {
+		case done[name]:
+		case slices.Contains(details, name):
+			c.Details += missed
+		default:
 			c.Lost[event.LossRecursion] += missed
 		}
 	}
+	c.Lost[event.LossRecursion] += c.Details
 	return c, nil
 }
 
@@ -131,7 +146,12 @@ func (t *Tracer) reportLosses(h Handler) error {
 		n := c.Lost[reason]
 		if before := t.losses.reported[reason]; n > before {
 			t.losses.reported[reason] = n
-			if err := h.Lost(event.Loss{KTime: now, Since: t.losses.last, Reason: reason, Count: n - before}); err != nil {
+			l := event.Loss{KTime: now, Since: t.losses.last, Reason: reason, Count: n - before}
+			if reason == event.LossRecursion {
+				l.Details = n-before == c.Details-t.losses.details
+				t.losses.details = c.Details
+			}
+			if err := h.Lost(l); err != nil {
 				return err
 			}
 		}

@@ -38,6 +38,9 @@ const (
 
 // loss notes that samples are missing.
 func (r *reconciler) loss(l *event.Loss) {
+	if l.Details {
+		return
+	}
 	switch l.Reason {
 	case event.LossRingFull, event.LossRecursion, event.LossBadRecord:
 		r.flow.Lossy()

@@ -31,4 +31,6 @@ type Loss struct {
 	Since  int64 // when it was last known that nothing more was missing
 	Reason LossReason
 	Count  uint64 // how many since then
+	// Details: a process or an errno may be missing; every step of every socket was seen.
+	Details bool
 }
