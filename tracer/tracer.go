@@ -94,9 +94,6 @@ func (t *Tracer) start() error {
 			t.probe = ProbeTimer
 		}
 	}
-	if err := t.locate(); err != nil {
-		return err
-	}
 	missing, err := t.attachAll()
 	if err != nil && missing == hookFentry && t.opt.Probe == ProbeAuto {
 		// It promised well and did not attach: begin again with the other one.
@@ -105,9 +102,6 @@ func (t *Tracer) start() error {
 			return fmt.Errorf("detach: %w", err)
 		}
 		t.status, t.probe = nil, ProbeTimer
-		if err := t.locate(); err != nil {
-			return err
-		}
 		_, err = t.attachAll()
 	}
 	return err
@@ -127,6 +121,9 @@ func (t *Tracer) locate() (err error) {
 // attachAll attaches the table of hooks for the probe. It stops at the first required
 // hook that cannot be attached, and returns its name.
 func (t *Tracer) attachAll() (missing string, err error) {
+	if err := t.locate(); err != nil {
+		return "", err
+	}
 	for _, h := range hooks(t.probe) {
 		s := t.hook(h)
 		t.status = append(t.status, s)
