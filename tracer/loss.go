@@ -40,12 +40,12 @@ type losses struct {
 	spoiled    bool   // a bad record came since the last report
 }
 
-// details are the programs that no step of a socket depends on: what they miss costs a name
-// or an errno. They run in the caller's context, where an fentry program can be preempted:
+// details are the programs that no step of a socket depends on, beside the twins of
+// fd_install: what they miss costs a name or an errno. They run in the caller's context, where an fentry program can be preempted:
 // it is then skipped for whatever another task does meanwhile on that CPU, mostly with
 // descriptors that are no sockets and connects that do not fail. So their misses are an
 // upper bound.
-var details = []string{"on_fd_install", "on_fd_install_again", "on_hash_connect", "on_hash_connect6", "on_sys_exit", "on_uring_cqe", "on_uring_res"}
+var details = []string{"on_hash_connect", "on_hash_connect6", "on_sys_exit", "on_uring_cqe", "on_uring_res"}
 
 // Counters are the kernel side's totals since the start of the trace.
 type Counters struct {
