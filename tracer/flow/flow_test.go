@@ -870,11 +870,8 @@ func TestNamer(t *testing.T) {
 // TestProcessesBounded: of many processes those that a connection has stay as they are, and the
 // others are forgotten.
 func TestProcessesBounded(t *testing.T) {
-	st := &store{}
-	ps := newProcesses(nil)
-	ps.inUse = func(used []bool) {
-		st.each(func(c *conn) { used[c.owner], used[c.next], used[c.peer] = true, true, true })
-	}
+	f := New(&trace{}, Options{})
+	st, ps := f.store, &f.procs
 	var s event.Sample
 	by(1)(&s)
 	held := map[*conn]uint32{}

@@ -49,7 +49,11 @@ func (w *window) each(fn func(*due)) {
 // the next push.
 func (w *window) pop(ktime int64) *due {
 	if w.list.n > 0 && (w.queue.n == 0 || w.list.at(0).KTime <= w.queue.at(0).KTime) {
-		return w.list.pop(ktime)
+		s := w.list.pop(ktime)
+		if w.list.n == 0 {
+			w.list = queue{} // it will not be needed again soon
+		}
+		return s
 	}
 	s := w.queue.pop(ktime)
 	if s == nil {
